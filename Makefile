@@ -1,0 +1,20 @@
+# How `sam build` makes each function (Metadata BuildMethod: makefile).
+#
+# One cargo build makes all of them: the first target compiles, the others find
+# it done. For arm64 set CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu (with its
+# linker) and deploy with Architecture=arm64.
+
+CARGO_TARGET_DIR ?= target
+BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
+FUNCTIONS = -p tracking-api -p admin-api
+
+.PHONY: build-TrackingApi build-AdminApi functions
+
+build-TrackingApi: functions
+	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
+
+build-AdminApi: functions
+	install -m 755 $(BUILT)/admin-api $(ARTIFACTS_DIR)/bootstrap
+
+functions:
+	cargo build --release --locked $(FUNCTIONS)

@@ -1,0 +1,34 @@
+//! The endpoints of administrators: subscriptions, overrides, resets, the ledger, API keys. Each
+//! change is written together with its audit entry.
+
+mod adjustment;
+mod api_key;
+mod quota;
+mod subscription;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{delete, get, post, put},
+};
+use metering_edge::App;
+
+/// The function's routes.
+pub fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route(
+            "/api/v1/usage/admin/subscriptions",
+            post(subscription::create).get(subscription::list),
+        )
+        .route(
+            "/api/v1/usage/admin/subscriptions/{id}",
+            get(subscription::get).patch(subscription::change_plan),
+        )
+        .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
+        .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
+        .route("/api/v1/usage/admin/adjustments", get(adjustment::list))
+        .route("/api/v1/usage/admin/api-keys", post(api_key::create).get(api_key::list))
+        .route("/api/v1/usage/admin/api-keys/{id}", delete(api_key::revoke));
+    metering_edge::request::router(app, routes)
+}

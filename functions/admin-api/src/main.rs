@@ -1,0 +1,6 @@
+//! The bootstrap of the function AdminApi.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    metering_edge::lambda::run(admin_api::router).await
+}

@@ -1,0 +1,265 @@
+//! Subscriptions: created, read, listed, moved to another plan.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use http::StatusCode;
+use metering_domain::{
+    period::{PeriodLength, Schedule},
+    plan::find_built_in,
+};
+use metering_edge::{
+    App,
+    access::Scope,
+    answer,
+    auth::Call,
+    cursor::Cursors,
+    fields::{Fault, Fields},
+    idempotency::{self, record, replayed, replayed_now, request_name},
+    problem::{Code, FieldCode, Problem},
+    read,
+    request::JsonBody,
+};
+use metering_store::{
+    Store,
+    account::Status,
+    configuration::Limits,
+    limit::{Limited, Planned},
+    mutation::Committed,
+    subscription::{Subscription, Target},
+};
+use serde_json::{Value, json};
+
+/// A body as read.
+struct Wanted {
+    id: Option<String>,
+    user_id: String,
+    plan: String,
+    timezone: Option<Tz>,
+    billing_anchor: Option<DateTime<Utc>>,
+    period_length: Option<PeriodLength>,
+    starts_at: Option<DateTime<Utc>>,
+}
+
+fn plan(value: &Value) -> Result<String, Fault> {
+    let known = value.as_str().and_then(find_built_in);
+    known
+        .map(|plan| plan.id.clone())
+        .ok_or_else(|| Fault::new(FieldCode::UnknownValue, "is not a known plan"))
+}
+
+fn wanted(body: Value) -> Result<Wanted, Problem> {
+    let mut fields = Fields::body(body)?;
+    let id = fields.optional("id", read::new_subscription_id);
+    let user_id = fields.required("user_id", read::user_id);
+    let plan = fields.required("plan", plan);
+    let timezone = fields.optional("timezone", read::timezone);
+    let billing_anchor = fields.optional("billing_anchor", read::instant);
+    let period_length = fields.optional(
+        "period_length",
+        read::one_of(&["day", "week", "month", "year"], PeriodLength::parse),
+    );
+    let starts_at = fields.optional("starts_at", read::instant);
+    let (user_id, plan) = fields.finish(user_id.zip(plan))?;
+    Ok(Wanted {
+        id,
+        user_id,
+        plan,
+        timezone,
+        billing_anchor,
+        period_length,
+        starts_at,
+    })
+}
+
+/// What must agree when the same subscription is created again.
+fn created_as(wanted: &Wanted) -> String {
+    json!([
+        wanted.user_id,
+        wanted.plan,
+        wanted.timezone.map(|zone| zone.name()),
+        wanted.billing_anchor.map(|at| at.timestamp_millis()),
+        wanted.period_length.map(PeriodLength::as_str),
+        wanted.starts_at.map(|at| at.timestamp_millis()),
+    ])
+    .to_string()
+}
+
+fn subscription(app: &App, wanted: &Wanted, now: DateTime<Utc>) -> Subscription {
+    let starts_at = wanted.starts_at.unwrap_or(now);
+    let (zone, length) = (
+        wanted.timezone.unwrap_or(Tz::UTC),
+        wanted.period_length.unwrap_or(PeriodLength::Month),
+    );
+    let schedule = match wanted.billing_anchor {
+        Some(anchor) => Schedule::new(zone, anchor, length),
+        None => Schedule::calendar(zone, length, starts_at),
+    };
+    Subscription {
+        id: wanted.id.clone().unwrap_or_else(|| app.context.id("sub")),
+        user_id: wanted.user_id.clone(),
+        billing_anchor: wanted.billing_anchor.unwrap_or_else(|| schedule.anchor_instant()),
+        schedule,
+        starts_at,
+        status: Status::Active,
+        created_at: now,
+        cancel_at: None,
+        cancelled_at: None,
+        configuration: Store::subscription_limits(&wanted.plan),
+        created_as: created_as(wanted),
+    }
+}
+
+/// `POST /admin/subscriptions`: the same again is 200, another under the same id 409.
+pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Result<Response, Problem> {
+    call.caller.require(Scope::Admin)?;
+    let name = request_name(&call, &body.0)?;
+    if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
+        return Ok(before);
+    }
+    let now = call.info.now;
+    let wanted = wanted(body.0)?;
+    let new = subscription(&app, &wanted, now);
+    let created = answer::subscription(&new, now)?;
+    let audit = call.audit(
+        app.context.id("aud"),
+        "subscription.create",
+        new.id.clone(),
+        Value::Null,
+        created.clone(),
+    );
+    let record = record(name.as_ref(), StatusCode::CREATED, &created);
+    match app.store.subscription_create(&new, &audit, record.as_ref()).await? {
+        Committed::Done => Ok(idempotency::answer(StatusCode::CREATED, created)),
+        Committed::Before => replayed_now(&app, &call, name.as_ref()).await,
+        Committed::Unmet(unmet) if unmet.contains(&0) => again(&app, &new, now).await,
+        Committed::Unmet(_) => Err(Problem::new(
+            Code::Conflict,
+            "The user has as many subscriptions as one may have.",
+        )),
+    }
+}
+
+async fn again(app: &App, new: &Subscription, now: DateTime<Utc>) -> Result<Response, Problem> {
+    let found = app
+        .store
+        .subscription_get(&new.id)
+        .await?
+        .ok_or_else(|| Problem::internal("a subscription is there and is not"))?;
+    if found.created_as != new.created_as {
+        return Err(Problem::new(
+            Code::Conflict,
+            "There is another subscription with this id.",
+        ));
+    }
+    Ok(idempotency::answer(StatusCode::OK, answer::subscription(&found, now)?))
+}
+
+/// `GET /admin/subscriptions/{id}`.
+pub async fn get(State(app): State<Arc<App>>, call: Call, id: Path<String>) -> Result<Json<Value>, Problem> {
+    call.caller.require(Scope::Admin)?;
+    Fields::query(call.info.query.as_deref()).finish(Some(()))?;
+    let found = app
+        .store
+        .subscription_get(&id)
+        .await?
+        .ok_or_else(|| Problem::not_found("subscription"))?;
+    Ok(Json(answer::subscription(&found, call.info.now)?))
+}
+
+/// `GET /admin/subscriptions`: a user's, or all.
+pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
+    call.caller.require(Scope::Admin)?;
+    let mut fields = Fields::query(call.info.query.as_deref());
+    let user_id = fields.optional("user_id", read::user_id);
+    let limit = fields.optional("limit", read::limit).unwrap_or(read::LIMIT_DEFAULT);
+    let cursor = fields.optional("cursor", read::cursor);
+    fields.finish(Some(()))?;
+    let cursors = Cursors::of(&app, &call).await?;
+    let before = cursors.read(cursor)?;
+    let (found, next) = match user_id {
+        Some(user_id) => {
+            app.store
+                .subscription_list_of(&user_id, before.as_deref(), limit)
+                .await?
+        }
+        None => app.store.subscription_list(before.as_deref(), limit).await?,
+    };
+    let bodies = found
+        .iter()
+        .map(|one| answer::subscription(one, call.info.now))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(answer::page("subscriptions", bodies, cursors.after(next)?)))
+}
+
+/// `PATCH /admin/subscriptions/{id}`: another plan, for the very next event.
+pub async fn change_plan(
+    State(app): State<Arc<App>>,
+    call: Call,
+    id: Path<String>,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    call.caller.require(Scope::Admin)?;
+    let name = request_name(&call, &body.0)?;
+    if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
+        return Ok(before);
+    }
+    let mut fields = Fields::body(body.0)?;
+    let plan = fields.required("plan", plan);
+    let plan = fields.finish(plan)?;
+    let now = call.info.now;
+    let unknown = || Problem::not_found("subscription");
+    let found = app.store.subscription_get(&id).await?.ok_or_else(unknown)?;
+    if found.status != Status::Active {
+        return Err(Problem::new(
+            Code::SubscriptionInactive,
+            "The subscription is cancelled.",
+        ));
+    }
+    let audit_id = app.context.id("aud");
+    let planned = |limited: &Limited| -> Result<Planned, Problem> {
+        let before = &limited.configuration.limits;
+        let limits = Limits {
+            plan: Some(plan.clone()),
+            ..before.clone()
+        };
+        let changed = Subscription {
+            configuration: limited.configuration.changed(limits.clone(), now),
+            ..found.clone()
+        };
+        let body = answer::subscription(&changed, now)?;
+        let audit = call.audit(
+            audit_id.clone(),
+            "subscription.plan",
+            id.0.clone(),
+            json!({"plan": before.plan}),
+            json!({"plan": plan}),
+        );
+        Ok(Planned {
+            limits,
+            audit,
+            record: record(name.as_ref(), StatusCode::OK, &body),
+        })
+    };
+    match app
+        .store
+        .limits_change(&Target::of(&found), now, planned)
+        .await?
+        .ok_or_else(unknown)?
+    {
+        Committed::Before => replayed_now(&app, &call, name.as_ref()).await,
+        Committed::Done | Committed::Unmet(_) => {
+            let changed = app.store.subscription_get(&id).await?.ok_or_else(unknown)?;
+            Ok(idempotency::answer(
+                StatusCode::OK,
+                answer::subscription(&changed, now)?,
+            ))
+        }
+    }
+}

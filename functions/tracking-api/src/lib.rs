@@ -1,0 +1,28 @@
+//! The endpoints that every service calls: track usage, check a quota, see where one stands.
+
+mod event;
+mod page;
+mod quota;
+mod track;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use metering_edge::App;
+
+/// The function's routes.
+pub fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/", get(page::start))
+        .route("/health", get(page::health))
+        .route("/api/v1/usage/track", post(track::track))
+        .route("/api/v1/usage/summary", get(quota::summary))
+        .route("/api/v1/usage/quotas", get(quota::list))
+        .route("/api/v1/usage/check-quota/{metric_type}", get(quota::check))
+        .route("/api/v1/usage/events", get(event::list))
+        .route("/api/v1/usage/events/{id}", get(event::get));
+    metering_edge::request::router(app, routes)
+}

@@ -1,0 +1,123 @@
+//! Where a user stands: one quota before an operation, all of them, and the summary.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use metering_domain::{
+    metric::{Metric, find_built_in},
+    number::plain,
+    quota::admits,
+};
+use metering_edge::{
+    App,
+    access::Scope,
+    answer::{Quota, instant, number},
+    auth::Call,
+    fields::Fields,
+    problem::Problem,
+    read,
+    subject::Named,
+};
+use metering_store::{counter::Counter, quota::Quotas, subscription::Target};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+/// `GET /usage/check-quota/{metric_type}`: promises nothing; to be sure, track or reserve.
+pub async fn check(State(app): State<Arc<App>>, call: Call, metric_type: Path<String>) -> Result<Response, Problem> {
+    call.caller.require(Scope::Read)?;
+    let metric = find_built_in(&metric_type).ok_or_else(|| Problem::not_found("metric"))?;
+    let mut fields = Fields::query(call.info.query.as_deref());
+    let named = Named::read(&call, &mut fields);
+    let required = fields
+        .optional("required_quantity", read::quantity(Decimal::ZERO))
+        .unwrap_or(Decimal::ONE);
+    let named = fields.finish(Some(named))?;
+    let target = named.target(&app, &call).await?;
+    let counter = app
+        .store
+        .quota_get(&target, metric, call.info.now)
+        .await?
+        .ok_or_else(|| Problem::not_found("subscription"))?;
+    let quota = Quota::of(&counter, target.period_at(call.info.now)?, call.info.now);
+    let error_message = refusal(&target, metric, &counter, &quota, required);
+    let body =
+        json!({"is_available": error_message.is_none(), "error_message": error_message, "quota_info": quota.body()?});
+    Ok((quota.rate_limit(call.info.now), Json(body)).into_response())
+}
+
+/// Why so much could not be used now, in a sentence.
+fn refusal(target: &Target, metric: &Metric, counter: &Counter, quota: &Quota, required: Decimal) -> Option<String> {
+    if !target.active {
+        return Some("The subscription is not active.".to_owned());
+    }
+    let standing = quota.standing();
+    if admits(&counter.terms, standing.current_usage, standing.held, required) {
+        return None;
+    }
+    let left = counter.terms.cap().map_or(Decimal::ZERO, |cap| {
+        (cap - standing.current_usage - standing.held).max(Decimal::ZERO)
+    });
+    Some(format!(
+        "{} {} required, {} left.",
+        plain(required),
+        metric.unit,
+        plain(left)
+    ))
+}
+
+/// `GET /usage/quotas`.
+pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
+    call.caller.require(Scope::Read)?;
+    let mut fields = Fields::query(call.info.query.as_deref());
+    let named = Named::read(&call, &mut fields);
+    let metric = fields.optional("metric_type", read::metric);
+    let named = fields.finish(Some(named))?;
+    let (_, quotas) = quotas(&app, &call, &named).await?;
+    let wanted = |counter: &&Counter| match &metric {
+        Some(metric) => counter.key.metric_type == metric.metric_type,
+        None => counter.is_notable(),
+    };
+    let bodies = quotas
+        .counters
+        .iter()
+        .filter(wanted)
+        .map(|counter| Quota::of(counter, quotas.period, call.info.now).body());
+    Ok(Json(json!({"quotas": bodies.collect::<Result<Vec<_>, _>>()?})))
+}
+
+/// `GET /usage/summary`.
+pub async fn summary(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
+    call.caller.require(Scope::Read)?;
+    let mut fields = Fields::query(call.info.query.as_deref());
+    let named = Named::read(&call, &mut fields);
+    let named = fields.finish(Some(named))?;
+    let (target, found) = quotas(&app, &call, &named).await?;
+    let notable = found.counters.iter().filter(|counter| counter.is_notable());
+    let quotas: Vec<Quota> = notable
+        .map(|counter| Quota::of(counter, found.period, call.info.now))
+        .collect();
+    let total: Decimal = quotas.iter().map(|quota| quota.standing().overage_cost).sum();
+    let currency = quotas.first().map_or(metering_domain::plan::CURRENCY, Quota::currency);
+    Ok(Json(json!({
+        "user_id": target.user_id, "subscription_id": target.subscription_id, "plan": found.configuration.limits.plan,
+        "period_start": instant(found.period.start), "period_end": instant(found.period.end),
+        "quotas": quotas.iter().map(Quota::body).collect::<Result<Vec<_>, _>>()?,
+        "total_overage_cost": number(total), "currency": currency,
+        // Nothing raises alerts yet, so none is pending or sent.
+        "alerts_count": 0,
+    })))
+}
+
+async fn quotas(app: &App, call: &Call, named: &Named) -> Result<(Arc<Target>, Quotas), Problem> {
+    let target = named.target(app, call).await?;
+    let quotas = app
+        .store
+        .quota_list(&target, call.info.now)
+        .await?
+        .ok_or_else(|| Problem::not_found("subscription"))?;
+    Ok((target, quotas))
+}

@@ -1,0 +1,119 @@
+//! The functions themselves, linked into this process and called as Lambda calls them: event
+//! text in, answer text out, with nothing shared between two of them but the engine and the
+//! clock.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use metering_edge::{
+    App,
+    aws::{Endpoint, dynamodb_client},
+    config::{Config, ConfigError},
+    lambda::Invoke,
+};
+use metering_store::context::Context;
+
+use crate::{
+    policy,
+    template::{Function, Template},
+};
+
+/// A set of functions as one instance of the service runs them.
+#[derive(Clone)]
+pub struct Functions(Arc<BTreeMap<String, Deployed>>);
+
+/// A function, ready to be called.
+#[derive(Clone)]
+struct Deployed {
+    invoke: Invoke,
+    timeout: Duration,
+}
+
+/// Why a function cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The template names it, this program does not have it.
+    #[error("template.yaml: {0}: this function is not linked into usage-local")]
+    NotLinked(String),
+    /// Its environment.
+    #[error("template.yaml: {function}: its environment is refused")]
+    Config {
+        /// The function.
+        function: String,
+        /// Why.
+        source: ConfigError,
+    },
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// There is no such function.
+    #[error("there is no function {0}")]
+    Unknown(String),
+    /// It took longer than the template allows.
+    #[error("it took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// It panicked.
+    #[error("it panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// It said so.
+    #[error("it failed: {0}")]
+    Failed(String),
+}
+
+impl Functions {
+    /// Builds every function of the template: its configuration from its environment, its own
+    /// client and caches, its policy enforced. `http_client` connects the clients to the engine.
+    pub fn deploy(
+        template: &Template,
+        context: &Context,
+        endpoint: &Endpoint,
+        http_client: &SharedHttpClient,
+    ) -> Result<Self, DeployError> {
+        let mut deployed = BTreeMap::new();
+        for function in &template.functions {
+            let http_client = policy::enforced(function, http_client.clone());
+            let app = App::new(
+                config(function)?,
+                context.clone(),
+                dynamodb_client(endpoint, Some(http_client)),
+            );
+            let router = match function.name.as_str() {
+                "AdminApi" => admin_api::router(app),
+                "TrackingApi" => tracking_api::router(app),
+                other => return Err(DeployError::NotLinked(other.to_owned())),
+            };
+            let ready = Deployed {
+                invoke: metering_edge::lambda::handler(router),
+                timeout: function.timeout,
+            };
+            deployed.insert(function.name.clone(), ready);
+        }
+        Ok(Self(Arc::new(deployed)))
+    }
+
+    /// Calls a function. As in Lambda it runs on when the caller goes away, is stopped at its
+    /// timeout, and takes nobody with it when it panics.
+    pub async fn invoke(&self, name: &str, event: String) -> Result<String, InvokeError> {
+        let Some(function) = self.0.get(name) else {
+            return Err(InvokeError::Unknown(name.to_owned()));
+        };
+        let mut running = tokio::spawn((function.invoke)(event));
+        match tokio::time::timeout(function.timeout, &mut running).await {
+            Ok(Ok(answer)) => answer.map_err(InvokeError::Failed),
+            Ok(Err(error)) => Err(InvokeError::Panicked(error)),
+            Err(_) => {
+                running.abort();
+                Err(InvokeError::TimedOut(function.timeout))
+            }
+        }
+    }
+}
+
+fn config(function: &Function) -> Result<Config, DeployError> {
+    Config::from_lookup(&|name| function.environment.get(name).cloned()).map_err(|source| DeployError::Config {
+        function: function.name.clone(),
+        source,
+    })
+}

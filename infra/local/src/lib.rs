@@ -1,0 +1,65 @@
+//! The local stack: the service on one machine, as it is deployed.
+//!
+//! It reads `template.yaml` and carries out what that says: the tables on an embedded DynamoDB,
+//! the functions in this process behind an HTTP server that does API Gateway's part, each with
+//! the environment and the policy it has in AWS. On top comes `/_local`: tokens, a clock that
+//! can be moved, a description.
+//!
+//! The rest of the system does not know that it exists. It must not know what the functions do.
+
+mod clock;
+mod control;
+mod data_dir;
+mod engine;
+mod expiry;
+mod fields;
+mod front;
+mod functions;
+mod gateway;
+mod policy;
+mod problem;
+mod routes;
+mod stack;
+mod template;
+mod tokens;
+
+pub use clock::{Clock, ClockError};
+pub use data_dir::DataDirError;
+pub use engine::EngineError;
+pub use front::PortError;
+pub use functions::DeployError;
+pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
+pub use template::TemplateError;
+pub use tokens::TokenError;
+
+/// Why a stack cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// Its threads.
+    #[error("the stack's threads cannot be started")]
+    Threads(#[source] std::io::Error),
+    /// Its port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Its folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its clock.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// Its tokens.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The embedded DynamoDB.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The functions.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The development keys.
+    #[error("the development keys cannot be stored")]
+    Keys(#[from] metering_store::StoreError),
+}

@@ -1,0 +1,250 @@
+//! A stack put together and started, and further instances of its functions beside the first.
+
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+
+use aws_sdk_dynamodb::Client;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use axum::Router;
+use chrono::{DateTime, Utc};
+use metering_edge::aws::{Endpoint, dynamodb_client};
+use metering_store::{
+    StoreError,
+    context::{Context, Source as _},
+    dev::api_key_put,
+};
+use tokio::{
+    runtime::{self, Handle, Runtime},
+    sync::Mutex,
+};
+
+use crate::{
+    StackError,
+    clock::Clock,
+    control::{self, Control},
+    data_dir::DataDir,
+    engine::Engine,
+    front::{Front, Port, Server},
+    functions::Functions,
+    routes::Routes,
+    template::{EMBEDDED, REGION, Template},
+    tokens::{AUDIENCE, ISSUER, Issuer},
+};
+
+/// The key of an administrator, known to everybody: it exists in local stores only.
+pub const ADMIN_KEY: &str = "mk_dev_admin";
+/// The key of a service, known to everybody: it exists in local stores only.
+pub const SERVICE_KEY: &str = "mk_dev_service";
+
+const EVENTS: &str = "Events";
+const STATE: &str = "State";
+
+const ADMIN_SCOPES: [&str; 3] = ["usage:read", "usage:write", "usage:admin"];
+const SERVICE_SCOPES: [&str; 2] = ["usage:read", "usage:write"];
+
+/// How a stack is started.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The port of the API on loopback; 0 is any free one.
+    pub port: u16,
+    /// The folder that keeps the data; none keeps nothing.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A running stack; dropping it stops it. It runs on threads of its own, so it may be started in
+/// one async runtime and used from another.
+pub struct Stack {
+    // In the order in which they end.
+    server: Server,
+    background: Background,
+    _engine: Engine,
+    _data_dir: DataDir,
+    parts: Parts,
+}
+
+/// A further set of functions over the stack's engine, with clients and caches of its own, on a
+/// port of its own; dropping it stops it.
+pub struct Instance {
+    server: Server,
+}
+
+/// The threads of a stack; dropping them waits for nothing, so that it may be done anywhere.
+struct Background(Option<Runtime>);
+
+/// What every instance is made from.
+struct Parts {
+    template: Template,
+    routes: Arc<Routes>,
+    clock: Clock,
+    endpoint: Endpoint,
+}
+
+impl Stack {
+    /// Starts a stack; when this returns it answers.
+    pub async fn start(options: Options) -> Result<Self, StackError> {
+        let background = Background::start().map_err(StackError::Threads)?;
+        let port = Port::hold(options.port, background.handle())?;
+        let url = format!("http://{}", port.address()?);
+        let data_dir = DataDir::open(options.data_dir.as_deref())?;
+        let clock = Clock::open(&data_dir.clock())?;
+        let issuer = Issuer::open(&data_dir.signing_key())?;
+        let template = Template::parse(EMBEDDED, &parameters(&url))?;
+        let engine = Engine::start(&data_dir.database(), &template.tables)?;
+        let parts = Parts {
+            routes: Arc::new(Routes::new(&template.routes)),
+            endpoint: endpoint(engine.url()),
+            clock,
+            template,
+        };
+        let control = parts.control(url, issuer);
+        put_keys(background.handle(), &control).await?;
+        let local = control::router(Arc::new(control));
+        let server = parts.serve(port, local, plain_http(), background.handle())?;
+        Ok(Self {
+            server,
+            background,
+            _engine: engine,
+            _data_dir: data_dir,
+            parts,
+        })
+    }
+
+    /// Where the API answers.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Where the engine answers, and as whom.
+    pub fn dynamodb_endpoint(&self) -> Endpoint {
+        self.parts.endpoint.clone()
+    }
+
+    /// The name of the table of events.
+    pub fn events_table(&self) -> &str {
+        EVENTS
+    }
+
+    /// The name of the table of everything else.
+    pub fn state_table(&self) -> &str {
+        STATE
+    }
+
+    /// The clock that the functions read.
+    pub fn clock(&self) -> &Clock {
+        &self.parts.clock
+    }
+
+    /// Starts a further instance; its clients reach the engine through `http_client` if given.
+    pub fn instance(&self, http_client: Option<SharedHttpClient>) -> Result<Instance, StackError> {
+        let runtime = self.background.handle();
+        let port = Port::hold(0, runtime)?;
+        let http_client = http_client.unwrap_or_else(plain_http);
+        let server = self.parts.serve(port, Router::new(), http_client, runtime)?;
+        Ok(Instance { server })
+    }
+
+    /// Stops the stack, giving the requests under way a moment to end.
+    pub async fn stop(mut self) {
+        self.server.stop().await;
+    }
+}
+
+impl Instance {
+    /// Where its API answers.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+}
+
+impl Background {
+    fn start() -> io::Result<Self> {
+        let mut threads = runtime::Builder::new_multi_thread();
+        let runtime = threads.thread_name("usage-local").enable_all().build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("the threads run until this is dropped").handle()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Parts {
+    fn control(&self, api: String, issuer: Issuer) -> Control {
+        let functions = self.template.functions.iter();
+        Control {
+            api,
+            endpoint: self.endpoint.clone(),
+            tables: self.template.tables.clone(),
+            functions: functions.map(|function| function.name.clone()).collect(),
+            clock: self.clock.clone(),
+            moving: Mutex::new(()),
+            issuer,
+            client: dynamodb_client(&self.endpoint, Some(plain_http())),
+        }
+    }
+
+    fn serve(
+        &self,
+        port: Port,
+        local: Router,
+        http_client: SharedHttpClient,
+        runtime: &Handle,
+    ) -> Result<Server, StackError> {
+        let context = Context::new(Arc::new(self.clock.clone()));
+        let functions = Functions::deploy(&self.template, &context, &self.endpoint, &http_client)?;
+        let front = Front {
+            domain: port.address()?.to_string().into(),
+            routes: Arc::clone(&self.routes),
+            functions,
+            clock: self.clock.clone(),
+        };
+        Ok(port.serve(front, local, runtime)?)
+    }
+}
+
+/// The parameters of the template that differ here: users are known by the stack's own tokens.
+fn parameters(url: &str) -> BTreeMap<String, String> {
+    let text = |value: &str| value.to_owned();
+    BTreeMap::from([
+        (text("JwtIssuer"), text(ISSUER)),
+        (text("JwtAudience"), text(AUDIENCE)),
+        (text("JwksUrl"), format!("{url}/_local/jwks.json")),
+    ])
+}
+
+fn endpoint(url: String) -> Endpoint {
+    Endpoint {
+        url,
+        region: REGION.to_owned(),
+        access_key_id: "local".to_owned(),
+        secret_access_key: "local".to_owned(),
+    }
+}
+
+/// Connections without TLS, which loopback does not need; each client has its own.
+fn plain_http() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
+}
+
+async fn put_keys(runtime: &Handle, control: &Control) -> Result<(), StackError> {
+    let (client, now) = (control.client.clone(), control.clock.now());
+    let put = runtime.spawn(async move {
+        put_key(&client, ADMIN_KEY, &ADMIN_SCOPES, now).await?;
+        put_key(&client, SERVICE_KEY, &SERVICE_SCOPES, now).await
+    });
+    match put.await {
+        Ok(stored) => Ok(stored?),
+        Err(stopped) => Err(StackError::Threads(io::Error::other(stopped))),
+    }
+}
+
+async fn put_key(client: &Client, key: &str, scopes: &[&str], now: DateTime<Utc>) -> Result<(), StoreError> {
+    api_key_put(client, STATE, key, key, scopes, now).await
+}

@@ -1,0 +1,145 @@
+//! Reads `template.yaml`: what the local stack must run is what is deployed.
+//!
+//! Whatever the stack does not understand stops it with the resource's name, since a thing
+//! silently left out would behave differently here and in AWS. What has no meaning on one
+//! machine (alarms, log groups, backups, encryption) is listed by name in the readers below and
+//! passed over. This module knows nothing of the engines that carry out what it read.
+
+mod function;
+mod node;
+mod scope;
+mod table;
+
+use std::collections::BTreeMap;
+
+use serde_norway::Value;
+
+pub use function::{Function, Route, Statement};
+pub use scope::table_arn;
+pub use table::Table;
+
+use node::Node;
+use scope::Scope;
+
+/// The region in every name and signature of the local stack.
+pub const REGION: &str = "us-east-1";
+/// The account in every name of the local stack.
+pub const ACCOUNT: &str = "000000000000";
+
+/// The template, built into the program so that it runs from anywhere.
+pub const EMBEDDED: &str = include_str!("../../../template.yaml");
+
+/// Resources that have no part in a stack on one machine.
+const WITHOUT_LOCAL_PART: [&str; 4] = [
+    "AWS::CloudWatch::Alarm",
+    "AWS::Logs::LogGroup",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+];
+
+const SECTIONS: [&str; 9] = [
+    "AWSTemplateFormatVersion",
+    "Conditions",
+    "Description",
+    "Globals",
+    "Metadata",
+    "Outputs",
+    "Parameters",
+    "Resources",
+    "Transform",
+];
+
+/// Attributes of a resource beside its properties. `Condition` is not among them: what exists
+/// only sometimes is understood for resources without local part alone.
+const ATTRIBUTES: [&str; 6] = [
+    "DeletionPolicy",
+    "DependsOn",
+    "Metadata",
+    "Properties",
+    "Type",
+    "UpdateReplacePolicy",
+];
+
+const HTTP_API: [&str; 4] = ["Description", "FailOnWarnings", "StageName", "Tags"];
+
+/// What in the template is wrong, or not understood, and where.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("template.yaml: {place}: {problem}")]
+pub struct TemplateError {
+    /// The resource, or the section, and the path inside it.
+    pub place: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What the template asks for.
+#[derive(Debug)]
+pub struct Template {
+    /// The functions, by name.
+    pub functions: Vec<Function>,
+    /// Every HTTP route of every function.
+    pub routes: Vec<Route>,
+    /// The tables, by name.
+    pub tables: Vec<Table>,
+}
+
+impl Template {
+    /// Reads `text`; `parameters` replace the defaults of the parameters they name.
+    pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
+        let document: Value = serde_norway::from_str(text).map_err(|error| TemplateError {
+            place: "document".to_owned(),
+            problem: error.to_string(),
+        })?;
+        let root = Node::new("template", &document);
+        root.only(&SECTIONS)?;
+        let resources = root.required("Resources")?;
+        let scope = Scope::new(root.child("Parameters")?, parameters, resources)?;
+        let defaults = function::Defaults::read(root.child("Globals")?, &scope)?;
+        let mut template = Self {
+            functions: Vec::new(),
+            routes: Vec::new(),
+            tables: Vec::new(),
+        };
+        for (name, resource) in resources.entries()? {
+            template.add(name, Node::new(name, resource), &scope, &defaults)?;
+        }
+        Ok(template)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        resource: Node<'_>,
+        scope: &Scope,
+        defaults: &function::Defaults,
+    ) -> Result<(), TemplateError> {
+        let kind = resource.required("Type")?.plain()?;
+        if WITHOUT_LOCAL_PART.contains(&kind) {
+            return Ok(());
+        }
+        resource.only(&ATTRIBUTES)?;
+        let properties = resource.required("Properties")?;
+        match kind {
+            "AWS::Serverless::Function" => {
+                let (function, routes) = function::read(name, properties, scope, defaults)?;
+                self.functions.push(function);
+                self.routes.extend(routes);
+            }
+            "AWS::DynamoDB::Table" => self.tables.push(table::read(name, properties)?),
+            "AWS::Serverless::HttpApi" => {
+                properties.only(&HTTP_API)?;
+                let stage = properties.required("StageName")?;
+                if stage.plain()? != "$default" {
+                    return Err(stage.wrong("only the stage $default is understood"));
+                }
+            }
+            other => {
+                return Err(resource.wrong(&format!("the type {other} is not understood")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Functions: their environment, what they may do, how long they may take, and their routes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{TemplateError, node::Node, scope::Scope};
+
+/// Of `Globals: Function`; only `Environment` and `Timeout` have a part here.
+const GLOBALS: [&str; 7] = [
+    "Architectures",
+    "Environment",
+    "Handler",
+    "MemorySize",
+    "Runtime",
+    "Tags",
+    "Timeout",
+];
+
+/// The first four have a part here.
+const PROPERTIES: [&str; 11] = [
+    "Environment",
+    "Events",
+    "Policies",
+    "Timeout",
+    "Architectures",
+    "CodeUri",
+    "Description",
+    "Handler",
+    "LoggingConfig",
+    "MemorySize",
+    "Runtime",
+];
+
+/// A function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its logical name.
+    pub name: String,
+    /// How long one invocation may take.
+    pub timeout: Duration,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// What it may do; everything else is refused.
+    pub policy: Vec<Statement>,
+}
+
+/// A statement of a policy: all of the actions are allowed on all of the resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Names like `dynamodb:GetItem`.
+    pub actions: Vec<String>,
+    /// The ARNs of tables or indexes.
+    pub resources: Vec<String>,
+}
+
+/// A route of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The function that serves it.
+    pub function: String,
+    /// Method and path; none for `$default`, which serves what no other route does.
+    pub operation: Option<(String, String)>,
+}
+
+/// What holds for every function that does not say otherwise.
+#[derive(Debug, Default)]
+pub struct Defaults {
+    timeout: Option<Duration>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Defaults {
+    /// Reads the section `Globals`.
+    pub fn read(globals: Option<Node<'_>>, scope: &Scope) -> Result<Self, TemplateError> {
+        let Some(globals) = globals else {
+            return Ok(Self::default());
+        };
+        globals.only(&["Function"])?;
+        let function = globals.required("Function")?;
+        function.only(&GLOBALS)?;
+        Ok(Self {
+            timeout: read_timeout(function)?,
+            environment: read_environment(function, scope)?,
+        })
+    }
+}
+
+/// Reads the function `name` and its routes.
+pub fn read(
+    name: &str,
+    properties: Node<'_>,
+    scope: &Scope,
+    defaults: &Defaults,
+) -> Result<(Function, Vec<Route>), TemplateError> {
+    properties.only(&PROPERTIES)?;
+    let timeout = match read_timeout(properties)?.or(defaults.timeout) {
+        Some(timeout) => timeout,
+        None => return Err(properties.wrong("has no Timeout")),
+    };
+    let mut environment = defaults.environment.clone();
+    environment.extend(read_environment(properties, scope)?);
+    let mut policy = Vec::new();
+    if let Some(policies) = properties.child("Policies")? {
+        for document in policies.items()? {
+            document.only(&["Statement", "Version"])?;
+            for statement in document.required("Statement")?.items()? {
+                policy.push(read_statement(statement, scope)?);
+            }
+        }
+    }
+    let mut routes = Vec::new();
+    if let Some(events) = properties.child("Events")? {
+        for (event, declared) in events.entries()? {
+            let place = format!("{name}: Events: {event}");
+            routes.push(read_route(name, Node::new(&place, declared))?);
+        }
+    }
+    let function = Function {
+        name: name.to_owned(),
+        timeout,
+        environment,
+        policy,
+    };
+    Ok((function, routes))
+}
+
+fn read_timeout(properties: Node<'_>) -> Result<Option<Duration>, TemplateError> {
+    let Some(timeout) = properties.child("Timeout")? else {
+        return Ok(None);
+    };
+    match timeout.value().as_u64() {
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        None => Err(timeout.wrong("must be a number of seconds")),
+    }
+}
+
+fn read_environment(properties: Node<'_>, scope: &Scope) -> Result<BTreeMap<String, String>, TemplateError> {
+    let mut environment = BTreeMap::new();
+    let Some(declared) = properties.child("Environment")? else {
+        return Ok(environment);
+    };
+    declared.only(&["Variables"])?;
+    let variables = declared.required("Variables")?;
+    for (name, _) in variables.entries()? {
+        let value = scope.text(variables.required(name)?)?;
+        environment.insert(name.to_owned(), value);
+    }
+    Ok(environment)
+}
+
+/// Only what can be checked to the letter: no wildcards, no conditions, nothing denied.
+fn read_statement(statement: Node<'_>, scope: &Scope) -> Result<Statement, TemplateError> {
+    statement.only(&["Action", "Effect", "Resource", "Sid"])?;
+    let effect = statement.required("Effect")?;
+    if effect.plain()? != "Allow" {
+        return Err(effect.wrong("only Allow is understood"));
+    }
+    let read = |property: &str| -> Result<Vec<String>, TemplateError> {
+        let mut texts = Vec::new();
+        for item in statement.required(property)?.items_or_one()? {
+            let text = scope.text(item)?;
+            if text.contains(['*', '?']) {
+                return Err(item.wrong(&format!("the wildcard {text} is not understood")));
+            }
+            texts.push(text);
+        }
+        Ok(texts)
+    };
+    Ok(Statement {
+        actions: read("Action")?,
+        resources: read("Resource")?,
+    })
+}
+
+fn read_route(function: &str, event: Node<'_>) -> Result<Route, TemplateError> {
+    event.only(&["Properties", "Type"])?;
+    let kind = event.required("Type")?.plain()?;
+    if kind != "HttpApi" {
+        return Err(event.wrong(&format!("the event type {kind} is not understood")));
+    }
+    let properties = event.required("Properties")?;
+    properties.only(&["ApiId", "Method", "Path"])?;
+    let operation = match (properties.child("Method")?, properties.child("Path")?) {
+        (None, None) => None,
+        (Some(method), Some(path)) => {
+            if path.plain()?.contains("+}") {
+                return Err(path.wrong("a greedy path parameter is not understood"));
+            }
+            Some((method.plain()?.to_uppercase(), path.plain()?.to_owned()))
+        }
+        _ => return Err(properties.wrong("Method and Path go together")),
+    };
+    Ok(Route {
+        function: function.to_owned(),
+        operation,
+    })
+}

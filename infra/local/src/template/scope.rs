@@ -1,0 +1,130 @@
+//! Intrinsic functions: what `!Ref`, `!GetAtt` and `!Sub` stand for on this machine.
+//!
+//! Only what the template's functions and tables need is understood; any other function, also in
+//! its long form (`Fn::…`), is refused.
+
+use std::collections::BTreeMap;
+
+use serde_norway::{Value, value::TaggedValue};
+
+use super::{ACCOUNT, REGION, TemplateError, node::Node};
+
+/// The names that an intrinsic function may use.
+#[derive(Debug)]
+pub struct Scope {
+    parameters: BTreeMap<String, String>,
+    /// Resource to type.
+    resources: BTreeMap<String, String>,
+}
+
+impl Scope {
+    /// The parameters with their defaults, replaced by `overrides`, and the resources by type.
+    pub fn new(
+        declared: Option<Node<'_>>,
+        overrides: &BTreeMap<String, String>,
+        resources: Node<'_>,
+    ) -> Result<Self, TemplateError> {
+        let mut parameters = BTreeMap::new();
+        if let Some(declared) = declared {
+            for (name, parameter) in declared.entries()? {
+                let parameter = Node::new(name, parameter);
+                let value = match overrides.get(name) {
+                    Some(value) => value.clone(),
+                    None => scalar(parameter.required("Default")?)?,
+                };
+                parameters.insert(name.to_owned(), value);
+            }
+            if let Some(unknown) = overrides.keys().find(|name| !parameters.contains_key(*name)) {
+                return Err(declared.wrong(&format!("there is no parameter {unknown}")));
+            }
+        }
+        let mut types = BTreeMap::new();
+        for (name, resource) in resources.entries()? {
+            let kind = Node::new(name, resource).required("Type")?.plain()?;
+            types.insert(name.to_owned(), kind.to_owned());
+        }
+        Ok(Self {
+            parameters,
+            resources: types,
+        })
+    }
+
+    /// The text that a value comes to.
+    pub fn text(&self, node: Node<'_>) -> Result<String, TemplateError> {
+        let Value::Tagged(tagged) = node.value() else {
+            return scalar(node);
+        };
+        let TaggedValue { tag, value } = tagged.as_ref();
+        let resolve = match tag.to_string().as_str() {
+            "!Ref" => Self::reference,
+            "!GetAtt" => Self::attribute,
+            "!Sub" => Self::substitute,
+            _ => return Err(node.wrong(&format!("the intrinsic function {tag} is not understood"))),
+        };
+        match value {
+            Value::String(argument) => resolve(self, node, argument),
+            _ => Err(node.wrong(&format!("{tag} is understood with a plain text only"))),
+        }
+    }
+
+    fn reference(&self, node: Node<'_>, name: &str) -> Result<String, TemplateError> {
+        if let Some(value) = self.parameters.get(name) {
+            return Ok(value.clone());
+        }
+        match (name, self.resources.get(name).map(String::as_str)) {
+            ("AWS::Region", _) => Ok(REGION.to_owned()),
+            ("AWS::AccountId", _) => Ok(ACCOUNT.to_owned()),
+            ("AWS::Partition", _) => Ok("aws".to_owned()),
+            (_, Some("AWS::DynamoDB::Table" | "AWS::Serverless::Function")) => Ok(name.to_owned()),
+            _ => Err(node.wrong(&format!("a reference to {name} is not understood"))),
+        }
+    }
+
+    fn attribute(&self, node: Node<'_>, path: &str) -> Result<String, TemplateError> {
+        let not_understood = || node.wrong(&format!("the attribute {path} of a resource is not understood"));
+        let (name, attribute) = path.split_once('.').ok_or_else(not_understood)?;
+        match (self.resources.get(name).map(String::as_str), attribute) {
+            (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
+            _ => Err(not_understood()),
+        }
+    }
+
+    fn substitute(&self, node: Node<'_>, pattern: &str) -> Result<String, TemplateError> {
+        let mut text = String::new();
+        let mut rest = pattern;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after
+                .split_once('}')
+                .ok_or_else(|| node.wrong("has a ${ without its }"))?;
+            text.push_str(before);
+            text.push_str(&match name.contains('.') {
+                true => self.attribute(node, name)?,
+                false => self.reference(node, name)?,
+            });
+            rest = after;
+        }
+        text.push_str(rest);
+        Ok(text)
+    }
+}
+
+/// The name by which policies know a table.
+pub fn table_arn(table: &str) -> String {
+    format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}")
+}
+
+fn scalar(node: Node<'_>) -> Result<String, TemplateError> {
+    match node.value() {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Mapping(mapping) => {
+            let key = mapping.keys().next().and_then(Value::as_str);
+            Err(node.wrong(&format!(
+                "{} is not understood where a text is expected",
+                key.unwrap_or("a mapping")
+            )))
+        }
+        _ => Err(node.wrong("must be a text, a number or a truth value")),
+    }
+}

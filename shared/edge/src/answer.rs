@@ -1,0 +1,200 @@
+//! The objects of answers, and the headers that tell a caller where they stand.
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use http::{HeaderMap, HeaderValue, header};
+use metering_domain::{
+    metric::Kind,
+    number::plain,
+    period::{Period, instant_text},
+    quota::{Standing, Usage, standing},
+};
+use metering_store::{adjustment::Adjustment, counter::Counter, event::Event, keys, subscription::Subscription};
+use rust_decimal::Decimal;
+use serde_json::{Map, Number, Value, json};
+
+use crate::problem::Problem;
+
+/// A quantity or an amount of money as a JSON number, to the digit.
+pub fn number(value: Decimal) -> Value {
+    // `plain` writes nothing that is not a JSON number.
+    plain(value).parse::<Number>().map_or(Value::Null, Value::Number)
+}
+
+/// An instant.
+pub fn instant(at: DateTime<Utc>) -> Value {
+    Value::String(instant_text(at))
+}
+
+/// An instant, or null.
+pub fn instant_opt(at: Option<DateTime<Utc>>) -> Value {
+    at.map_or(Value::Null, instant)
+}
+
+/// A counter as callers see it, in its present period.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    counter: Counter,
+    period: Period,
+    standing: Standing,
+    peak: Option<Decimal>,
+}
+
+impl Quota {
+    /// The quota of a counter; `present` is the period shown where the counter has none of its own.
+    pub fn of(counter: &Counter, present: Period, now: DateTime<Utc>) -> Self {
+        let kind = counter.kind;
+        let period = if kind == Kind::Sum { counter.period } else { present };
+        let held = counter.held(now);
+        let (used, held) = if kind == Kind::Lease {
+            (held, Decimal::ZERO)
+        } else {
+            (counter.used, held)
+        };
+        // The level carried into a period counts as reached in it.
+        let peak = (kind != Kind::Sum).then(|| {
+            counter
+                .peaks
+                .get(&keys::instant(period.start))
+                .copied()
+                .unwrap_or(used)
+                .max(used)
+        });
+        let standing = standing(kind, &counter.terms, &Usage { used, held, peak });
+        Self {
+            counter: counter.clone(),
+            period,
+            standing,
+            peak,
+        }
+    }
+
+    /// What it says.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The currency of its prices.
+    pub fn currency(&self) -> &str {
+        &self.counter.terms.currency
+    }
+
+    /// The object of answers.
+    pub fn body(&self) -> Result<Value, Problem> {
+        let counter = &self.counter;
+        let mut body = Map::from_iter([
+            ("metric_type".to_owned(), json!(counter.key.metric_type)),
+            ("kind".to_owned(), json!(counter.kind.as_str())),
+            ("unit".to_owned(), json!(counter.unit)),
+        ]);
+        if let Value::Object(standing) = serde_json::to_value(&self.standing).map_err(Problem::internal)? {
+            body.extend(standing);
+        }
+        let resets = counter.kind == Kind::Sum;
+        body.extend([
+            ("currency".to_owned(), json!(counter.terms.currency)),
+            ("denied_count".to_owned(), json!(counter.denied)),
+            ("peak".to_owned(), self.peak.map_or(Value::Null, number)),
+            ("overridden".to_owned(), json!(counter.terms.overridden)),
+            ("period_start".to_owned(), instant(self.period.start)),
+            ("period_end".to_owned(), instant(self.period.end)),
+            ("next_reset".to_owned(), instant_opt(resets.then_some(self.period.end))),
+        ]);
+        Ok(Value::Object(body))
+    }
+
+    /// `RateLimit-*` in whole units and seconds; nothing where nothing is limited.
+    pub fn rate_limit(&self, now: DateTime<Utc>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let (Some(limit), Some(available)) = (self.standing.quota_limit, self.standing.available) else {
+            return headers;
+        };
+        put(&mut headers, "ratelimit-limit", plain(limit.floor()));
+        put(&mut headers, "ratelimit-remaining", plain(available.floor()));
+        if self.counter.kind == Kind::Sum {
+            put(
+                &mut headers,
+                "ratelimit-reset",
+                seconds_until(self.period.end, now).to_string(),
+            );
+        }
+        headers
+    }
+
+    /// `Retry-After`: to the reset; leases to the next expiry; a gauge falls when somebody lowers it.
+    pub fn retry_after(&self, now: DateTime<Utc>) -> HeaderMap {
+        let until = match self.counter.kind {
+            Kind::Sum => Some(self.period.end),
+            Kind::Lease => self.counter.next_expiry(now),
+            Kind::Gauge => None,
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(until) = until {
+            put(
+                &mut headers,
+                header::RETRY_AFTER.as_str(),
+                seconds_until(until, now).to_string(),
+            );
+        }
+        headers
+    }
+}
+
+/// Whole seconds until an instant, at least one.
+fn seconds_until(until: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
+    let whole = (until - now).num_seconds();
+    let started = i64::from((until - now) != (until.trunc_subsecs(0) - now.trunc_subsecs(0)));
+    (whole + started).max(1)
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: String) {
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        headers.insert(name, value);
+    }
+}
+
+/// An event as callers see it.
+pub fn event(event: &Event) -> Value {
+    let details = &event.details;
+    json!({
+        "id": event.id, "user_id": event.user_id, "subscription_id": event.subscription_id,
+        "metric_type": event.metric_type, "metric_value": number(event.value), "unit": event.unit,
+        "mode": event.mode.map(|mode| mode.as_str()), "timestamp": instant(event.timestamp), "received_at": instant(event.received_at),
+        "resource_id": details.resource_id, "endpoint": details.endpoint, "operation": details.operation,
+        "response_time_ms": details.response_time_ms, "error_occurred": details.error_occurred, "metadata": details.metadata,
+        "idempotency_key": details.idempotency_key, "source": event.source, "late": event.late, "over_limit": event.over_limit,
+        "superseded": event.superseded, "voided": event.voided,
+    })
+}
+
+/// A ledger entry as callers see it.
+pub fn adjustment(entry: &Adjustment) -> Value {
+    json!({
+        "id": entry.id, "kind": entry.kind.as_str(), "user_id": entry.user_id, "subscription_id": entry.subscription_id,
+        "metric_type": entry.metric_type, "period_start": instant(entry.period_start), "amount": number(entry.amount),
+        "usage_id": entry.usage_id, "reason": entry.reason, "actor": entry.actor, "created_at": instant(entry.created_at),
+    })
+}
+
+/// A subscription as callers see it.
+pub fn subscription(subscription: &Subscription, now: DateTime<Utc>) -> Result<Value, Problem> {
+    let period = subscription
+        .schedule
+        .period_at(now.max(subscription.starts_at))
+        .ok_or_else(|| Problem::internal("the period is out of range"))?;
+    Ok(json!({
+        "id": subscription.id, "user_id": subscription.user_id, "plan": subscription.plan(), "status": subscription.status.as_str(),
+        "timezone": subscription.schedule.zone.name(), "billing_anchor": instant(subscription.billing_anchor),
+        "period_length": subscription.schedule.length.as_str(), "starts_at": instant(subscription.starts_at),
+        "current_period_start": instant(period.start), "current_period_end": instant(period.end),
+        "created_at": instant(subscription.created_at), "cancel_at": instant_opt(subscription.cancel_at),
+        "cancelled_at": instant_opt(subscription.cancelled_at),
+    }))
+}
+
+/// A page of a list.
+pub fn page(name: &str, items: Vec<Value>, next_cursor: Option<String>) -> Value {
+    Value::Object(Map::from_iter([
+        (name.to_owned(), Value::Array(items)),
+        ("next_cursor".to_owned(), json!(next_cursor)),
+    ]))
+}

@@ -1,0 +1,185 @@
+//! Reads the fields of a body or a query, each by its own rule, and keeps every fault: a caller
+//! learns of all wrong fields at once.
+
+use serde_json::{Map, Value};
+
+use crate::problem::{Code, FieldCode, FieldError, Problem};
+
+/// What is wrong with a value, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault(pub FieldCode, pub String);
+
+impl Fault {
+    /// A fault with a sentence.
+    pub fn new(code: FieldCode, detail: impl Into<String>) -> Self {
+        Self(code, detail.into())
+    }
+}
+
+/// Where the fields are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Body,
+    Query,
+}
+
+/// Fields not read yet, and the faults of those that were.
+#[derive(Debug)]
+pub struct Fields {
+    place: Place,
+    values: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// The fields of a body, which must be an object.
+    pub fn body(body: Value) -> Result<Self, Problem> {
+        match body {
+            Value::Object(values) => Ok(Self {
+                place: Place::Body,
+                values,
+                errors: Vec::new(),
+            }),
+            _ => Err(Problem::fields(vec![FieldError {
+                pointer: String::new(),
+                code: FieldCode::WrongType,
+                detail: "must be an object".to_owned(),
+            }])),
+        }
+    }
+
+    /// The parameters of a query string.
+    pub fn query(query: Option<&str>) -> Self {
+        let mut fields = Self {
+            place: Place::Query,
+            values: Map::new(),
+            errors: Vec::new(),
+        };
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if fields
+                .values
+                .insert(name.to_string(), Value::String(value.into_owned()))
+                .is_some()
+            {
+                fields.fail(&name, FieldCode::NotAllowed, "must be given once");
+            }
+        }
+        fields
+    }
+
+    /// A field that may be left out; null is left out.
+    pub fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
+        match self.values.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(value) => self.read(name, &value, read),
+        }
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
+        match self.values.remove(name) {
+            None | Some(Value::Null) => {
+                self.fail(name, FieldCode::Required, "must be given");
+                None
+            }
+            Some(value) => self.read(name, &value, read),
+        }
+    }
+
+    /// A field whose null means something.
+    pub fn nullable<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<Option<T>> {
+        match self.values.remove(name) {
+            None => None,
+            Some(Value::Null) => Some(None),
+            Some(value) => self.read(name, &value, read).map(Some),
+        }
+    }
+
+    fn read<T>(&mut self, name: &str, value: &Value, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
+        match read(value) {
+            Ok(value) => Some(value),
+            Err(Fault(code, detail)) => {
+                self.fail(name, code, detail);
+                None
+            }
+        }
+    }
+
+    /// Notes that a field is wrong.
+    pub fn fail(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
+        self.errors.push(FieldError {
+            pointer: self.pointer(name),
+            code,
+            detail: detail.into(),
+        });
+    }
+
+    /// Whether a fault of this field was noted.
+    pub fn is_faulty(&self, name: &str) -> bool {
+        let pointer = self.pointer(name);
+        self.errors.iter().any(|error| error.pointer == pointer)
+    }
+
+    fn pointer(&self, name: &str) -> String {
+        match self.place {
+            Place::Body => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            Place::Query => format!("?{name}"),
+        }
+    }
+
+    /// What was read, if nothing is wrong and nothing is left over.
+    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
+        let unknown: Vec<String> = self.values.keys().cloned().collect();
+        for name in unknown {
+            self.fail(&name, FieldCode::UnknownField, "there is no such field");
+        }
+        match read {
+            Some(read) if self.errors.is_empty() => Ok(read),
+            _ if self.errors.is_empty() => Err(Problem::new(Code::Internal, "A field was lost.")),
+            _ => Err(Problem::fields(self.errors)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(value: &Value) -> Result<String, Fault> {
+        value
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Fault::new(FieldCode::WrongType, "must be a text"))
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let mut fields = Fields::body(json!({"a": 1, "z/~": 2})).expect("an object");
+        let (a, b) = (fields.optional("a", text), fields.required("b", text));
+        let problem = fields.finish(a.zip(b)).expect_err("it is wrong");
+        let body = problem.body("/", "r");
+        let told: Vec<_> = body["errors"]
+            .as_array()
+            .expect("errors")
+            .iter()
+            .map(|e| (e["pointer"].clone(), e["code"].clone()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (json!("/a"), json!("wrong_type")),
+                (json!("/b"), json!("required")),
+                (json!("/z~1~0"), json!("unknown_field"))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_parameter_given_twice_is_refused() {
+        let mut fields = Fields::query(Some("a=1&a=2"));
+        let a = fields.optional("a", text);
+        assert!(fields.finish(Some(a)).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! What every function shares at its edge: configuration, clients, who is calling, what they sent,
+//! what they get back. It knows HTTP and Lambda; it does not decide numbers.
+
+pub mod access;
+pub mod answer;
+pub mod auth;
+pub mod aws;
+pub mod config;
+pub mod cursor;
+pub mod fields;
+pub mod idempotency;
+mod jwks;
+pub mod lambda;
+pub mod problem;
+pub mod read;
+pub mod request;
+pub mod subject;
+pub mod telemetry;
+
+use std::sync::Arc;
+
+use metering_store::{Context, Store};
+
+use crate::{auth::Authenticator, config::Config};
+
+/// What a function has while it runs; built once.
+#[derive(Debug)]
+pub struct App {
+    /// Its configuration.
+    pub config: Config,
+    /// Time, randomness and waiting.
+    pub context: Context,
+    /// The store.
+    pub store: Store,
+    /// Who is who.
+    pub auth: Authenticator,
+}
+
+impl App {
+    /// An app over a DynamoDB client. Opens no connection.
+    pub fn new(config: Config, context: Context, dynamodb: aws_sdk_dynamodb::Client) -> Arc<Self> {
+        let store = Store::new(dynamodb, config.tables.clone(), context.clone());
+        let auth = Authenticator::new(config.jwt.clone());
+        Arc::new(Self {
+            config,
+            context,
+            store,
+            auth,
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! Whose data a request is about: the user it names, or the caller; the subscription it names, or
+//! the user's default one.
+
+use std::sync::Arc;
+
+use crate::{
+    App,
+    auth::Call,
+    fields::Fields,
+    problem::{FieldCode, Problem},
+    read,
+};
+use metering_store::subscription::Target;
+
+/// What a query says about its subject.
+pub struct Named {
+    user_id: Option<String>,
+    subscription_id: Option<String>,
+}
+
+impl Named {
+    /// Reads `user_id` and `subscription_id`; a service key must name the user.
+    pub fn read(call: &Call, fields: &mut Fields) -> Self {
+        let user_id = fields.optional("user_id", read::user_id);
+        if user_id.is_none() && matches!(call.caller.subject(None), Ok(None)) && !fields.is_faulty("user_id") {
+            fields.fail("user_id", FieldCode::Required, "must be given with an API key");
+        }
+        Self {
+            user_id,
+            subscription_id: fields.optional("subscription_id", read::subscription_id),
+        }
+    }
+
+    /// The user, if the caller may reach them.
+    pub fn user(&self, call: &Call) -> Result<String, Problem> {
+        call.caller
+            .subject(self.user_id.clone())?
+            .ok_or_else(|| Problem::internal("a user was not asked for"))
+    }
+
+    /// The subscription; 404 if it is not the user's.
+    pub async fn target(&self, app: &App, call: &Call) -> Result<Arc<Target>, Problem> {
+        let user = self.user(call)?;
+        let found = app
+            .store
+            .subscription_resolve(&user, self.subscription_id.as_deref(), false, call.info.now)
+            .await?;
+        found.ok_or_else(|| Problem::not_found("subscription"))
+    }
+
+    /// The subscription as named.
+    pub fn subscription_id(&self) -> Option<String> {
+        self.subscription_id.clone()
+    }
+}

@@ -1,0 +1,88 @@
+//! The per-user item: which subscriptions the user has, and the implicit subscription `none`
+//! that holds until the first one exists.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::{
+    Store, StoreError,
+    configuration::Configuration,
+    item::{Item, Reader, s},
+    keys::{OWNER, Owner},
+};
+
+/// The most subscriptions one user may have: they are listed in one item, read at once.
+pub const SUBSCRIPTIONS_MAX: usize = 500;
+
+/// Whether a subscription takes enforced usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    Active,
+    /// It ended.
+    Cancelled,
+}
+
+impl Status {
+    /// Its name in answers and items.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Active, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == name)
+    }
+}
+
+/// A user as the store knows them.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// The limits of the implicit subscription.
+    pub configuration: Configuration,
+    /// The user's subscriptions in the order of their creation.
+    pub subscriptions: Vec<(String, Status)>,
+}
+
+impl Account {
+    fn from_item(item: &Item) -> Result<Self, StoreError> {
+        let read = Reader::new(item, "account");
+        let subscription = |one: Reader<'_>| {
+            let status = Status::parse(&one.text("status")?).ok_or_else(|| one.corrupt("status"))?;
+            Ok((one.text("id")?, status))
+        };
+        Ok(Self {
+            configuration: Configuration::read(&read)?,
+            subscriptions: read.list_of("subscriptions", subscription)?,
+        })
+    }
+
+    /// The first active subscription: the user's default one.
+    pub fn default_subscription(&self) -> Option<&str> {
+        self.subscriptions
+            .iter()
+            .find(|(_, status)| *status == Status::Active)
+            .map(|(id, _)| id.as_str())
+    }
+}
+
+/// An entry of the list of subscriptions.
+pub(crate) fn entry(id: &str, status: Status) -> AttributeValue {
+    AttributeValue::M(Item::from([
+        ("id".into(), s(id)),
+        ("status".into(), s(status.as_str())),
+    ]))
+}
+
+impl Store {
+    /// A user's account, strongly read; one nobody wrote yet has no subscriptions.
+    pub async fn account_get(&self, user_id: &str) -> Result<Account, StoreError> {
+        let pk = Owner::None(user_id.to_owned()).pk();
+        let item = self.state_get("account_get", &pk, OWNER).await?;
+        item.as_ref().map_or_else(|| Ok(Account::default()), Account::from_item)
+    }
+}

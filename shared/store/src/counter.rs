@@ -1,0 +1,348 @@
+//! Counters: the one item that decides admissions, read and listed. [`crate::count`] changes it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use metering_domain::{
+    metric::{Kind, Metric},
+    period::Period,
+    plan::QuotaTerms,
+    quota::Terms,
+};
+use rust_decimal::Decimal;
+
+use crate::{
+    Store, StoreError,
+    error::failed,
+    item::{Item, Reader, at, int, n, put_some, s},
+    keys::{COUNTERS_END, CounterKey, Owner, counters_from},
+};
+
+/// The most counters one listing reads; an owner has one per metric and period.
+pub const COUNTERS_MAX: usize = 500;
+
+/// A counter as stored.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    /// Its key.
+    pub key: CounterKey,
+    /// The user whose usage it counts.
+    pub user_id: String,
+    /// The subscription, or `none`.
+    pub subscription_id: String,
+    /// How its metric counts.
+    pub kind: Kind,
+    /// The unit of its metric.
+    pub unit: String,
+    /// What was counted, pending entries included.
+    pub used: Decimal,
+    /// The most that may be used, [`metering_domain::number::UNCAPPED`] where nothing limits.
+    pub cap: Decimal,
+    /// `cap − used − holds`, kept because conditions cannot do arithmetic.
+    pub remaining: Decimal,
+    /// Counted and not yet known to be confirmed, by attempt.
+    pub pending: BTreeMap<String, Pending>,
+    /// Reserved quantities, by reservation.
+    pub holds: BTreeMap<String, Hold>,
+    /// Closed for ever: the period has its statement.
+    pub sealed: bool,
+    /// Incremented by changes of gauges and leases.
+    pub version: u64,
+    /// Incremented by each reset; events remember it.
+    pub arm: u64,
+    /// How often each threshold was re-armed.
+    pub arms: BTreeMap<String, u64>,
+    /// Denied attempts, best effort.
+    pub denied: u64,
+    /// The period it counts; the one of its birth for standing counters.
+    pub period: Period,
+    /// Limit and prices in force.
+    pub terms: Terms,
+    /// The instant of the last level applied (gauges).
+    pub level_at: Option<DateTime<Utc>>,
+    /// The highest level per period, by its start (gauges and leases).
+    pub peaks: BTreeMap<String, Decimal>,
+    /// What the last reset noted, and the usage before it: see [`crate::reset`].
+    pub last_reset: Option<(Item, Decimal)>,
+}
+
+/// A value counted for an event whose insertion is not known yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// The event, as the bits of its id.
+    pub event: u128,
+    /// What was counted.
+    pub value: Decimal,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A reserved quantity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hold {
+    /// How much.
+    pub quantity: Decimal,
+    /// Until when it counts.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Counter {
+    /// A counter at its birth.
+    pub fn new(
+        key: CounterKey,
+        user_id: &str,
+        subscription_id: &str,
+        metric: &Metric,
+        period: Period,
+        terms: Terms,
+    ) -> Self {
+        let cap = terms.stored_cap();
+        Self {
+            key,
+            user_id: user_id.to_owned(),
+            subscription_id: subscription_id.to_owned(),
+            kind: metric.kind,
+            unit: metric.unit.clone(),
+            used: Decimal::ZERO,
+            cap,
+            remaining: cap,
+            pending: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            sealed: false,
+            version: 0,
+            arm: 0,
+            arms: BTreeMap::new(),
+            denied: 0,
+            period,
+            terms,
+            level_at: None,
+            peaks: BTreeMap::new(),
+            last_reset: None,
+        }
+    }
+
+    /// What live holds reserve at `now`: an expired hold never counts.
+    pub fn held(&self, now: DateTime<Utc>) -> Decimal {
+        self.live_holds(now).map(|hold| hold.quantity).sum()
+    }
+
+    /// When the next live hold expires.
+    pub fn next_expiry(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.live_holds(now).map(|hold| hold.expires_at).min()
+    }
+
+    fn live_holds(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Hold> {
+        self.holds.values().filter(move |hold| hold.expires_at > now)
+    }
+
+    /// The item of a new counter.
+    pub(crate) fn to_new_item(&self) -> Item {
+        let mut item = Item::from([
+            ("pk".into(), s(self.key.pk())),
+            ("sk".into(), s(self.key.sk())),
+            ("user_id".into(), s(&self.user_id)),
+            ("subscription_id".into(), s(&self.subscription_id)),
+            ("metric_type".into(), s(&self.key.metric_type)),
+            ("kind_of".into(), s(self.kind.as_str())),
+            ("unit".into(), s(&self.unit)),
+            ("used".into(), n(self.used)),
+            ("cap".into(), n(self.cap)),
+            ("remaining".into(), n(self.remaining)),
+            ("pending".into(), AttributeValue::M(Item::new())),
+            ("holds".into(), AttributeValue::M(Item::new())),
+            ("arms".into(), AttributeValue::M(Item::new())),
+            ("version".into(), int(self.version)),
+            ("arm".into(), int(self.arm)),
+            ("denied".into(), int(self.denied)),
+            ("period_start".into(), at(self.period.start)),
+            ("period_end".into(), at(self.period.end)),
+            ("terms".into(), AttributeValue::M(terms_item(&self.terms))),
+        ]);
+        if self.kind != Kind::Sum {
+            item.insert("peaks".into(), AttributeValue::M(Item::new()));
+        }
+        item
+    }
+
+    /// Reads a counter's item.
+    pub(crate) fn from_item(item: &Item) -> Result<Self, StoreError> {
+        let read = Reader::new(item, "counter");
+        let owner = Owner::parse(&read.text("pk")?).ok_or_else(|| read.corrupt("pk"))?;
+        let key = CounterKey::parse(owner, &read.text("sk")?).ok_or_else(|| read.corrupt("sk"))?;
+        Ok(Self {
+            key,
+            user_id: read.text("user_id")?,
+            subscription_id: read.text("subscription_id")?,
+            kind: Kind::parse(&read.text("kind_of")?).ok_or_else(|| read.corrupt("kind_of"))?,
+            unit: read.text("unit")?,
+            used: read.decimal("used")?,
+            cap: read.decimal("cap")?,
+            remaining: read.decimal("remaining")?,
+            pending: read.map_of("pending", Pending::read)?,
+            holds: read.map_of("holds", Hold::read)?,
+            sealed: read.has("sealed"),
+            version: read.integer("version")?,
+            arm: read.integer("arm")?,
+            arms: numbers(&read, "arms")?,
+            denied: read.integer("denied")?,
+            period: Period {
+                start: read.instant("period_start")?,
+                end: read.instant("period_end")?,
+            },
+            terms: terms_read(&Reader::new(&read.map("terms")?, "counter's terms"))?,
+            level_at: read.instant_opt("level_at")?,
+            peaks: decimals(&read, "peaks")?,
+            last_reset: match read.decimal_opt("previous_usage")? {
+                Some(previous) => Some((read.map("last_reset")?, previous)),
+                None => None,
+            },
+        })
+    }
+}
+
+impl Pending {
+    fn read(read: Reader<'_>) -> Result<Self, StoreError> {
+        let bits: [u8; 16] = read.bytes("e")?.try_into().map_err(|_| read.corrupt("e"))?;
+        let at = DateTime::from_timestamp_millis(read.integer("t")?).ok_or_else(|| read.corrupt("t"))?;
+        Ok(Self {
+            event: u128::from_be_bytes(bits),
+            value: read.decimal("v")?,
+            at,
+        })
+    }
+
+    /// The entry as stored; names are short because a hot counter holds several.
+    pub(crate) fn to_value(&self) -> AttributeValue {
+        AttributeValue::M(Item::from([
+            ("e".into(), crate::item::bytes(self.event.to_be_bytes())),
+            ("v".into(), n(self.value)),
+            ("t".into(), int(self.at.timestamp_millis())),
+        ]))
+    }
+}
+
+impl Hold {
+    fn read(read: Reader<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            quantity: read.decimal("q")?,
+            expires_at: read.instant("x")?,
+        })
+    }
+}
+
+fn numbers(read: &Reader<'_>, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+    let map = read.map(name)?;
+    let inner = Reader::new(&map, "counter");
+    map.keys().map(|key| Ok((key.clone(), inner.integer(key)?))).collect()
+}
+
+fn decimals(read: &Reader<'_>, name: &str) -> Result<BTreeMap<String, Decimal>, StoreError> {
+    let map = read.map(name)?;
+    let inner = Reader::new(&map, "counter");
+    map.keys().map(|key| Ok((key.clone(), inner.decimal(key)?))).collect()
+}
+
+/// Terms as stored on a counter; what is not there is unlimited, or not allowed.
+pub(crate) fn terms_item(terms: &Terms) -> Item {
+    let quota = &terms.quota;
+    let mut item = Item::from([
+        ("currency".into(), s(&terms.currency)),
+        ("plan_version".into(), int(terms.plan_version)),
+    ]);
+    put_some(&mut item, "plan", terms.plan.clone().map(s));
+    put_some(&mut item, "limit", quota.quota_limit.map(n));
+    put_some(&mut item, "overage_limit", quota.overage_limit.map(n));
+    put_some(&mut item, "price", quota.overage_price.map(n));
+    put_some(&mut item, "block", quota.block_size.map(n));
+    put_some(
+        &mut item,
+        "overage",
+        quota.allow_overage.then_some(AttributeValue::Bool(true)),
+    );
+    put_some(
+        &mut item,
+        "overridden",
+        terms.overridden.then_some(AttributeValue::Bool(true)),
+    );
+    item
+}
+
+fn terms_read(read: &Reader<'_>) -> Result<Terms, StoreError> {
+    Ok(Terms {
+        plan: read.text_opt("plan")?,
+        plan_version: read.integer("plan_version")?,
+        currency: read.text("currency")?,
+        overridden: read.flag("overridden")?,
+        quota: QuotaTerms {
+            quota_limit: read.decimal_opt("limit")?,
+            allow_overage: read.flag("overage")?,
+            overage_price: read.decimal_opt("price")?,
+            block_size: read.decimal_opt("block")?,
+            overage_limit: read.decimal_opt("overage_limit")?,
+        },
+    })
+}
+
+impl Store {
+    /// A counter, strongly read.
+    pub async fn counter_get(&self, key: &CounterKey) -> Result<Option<Counter>, StoreError> {
+        let item = self.state_get("counter_get", &key.pk(), &key.sk()).await?;
+        item.as_ref().map(Counter::from_item).transpose()
+    }
+
+    /// An item of the State table, strongly read.
+    pub(crate) async fn state_get(
+        &self,
+        operation: &'static str,
+        pk: &str,
+        sk: &str,
+    ) -> Result<Option<Item>, StoreError> {
+        let found = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.tables.state)
+            .key("pk", s(pk))
+            .key("sk", s(sk))
+            .consistent_read(true)
+            .return_consumed_capacity(aws_sdk_dynamodb::types::ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| failed(operation, error))?;
+        Ok(found.item)
+    }
+
+    /// An owner's own item, if any, and its counters of the period that starts at `from`, of later
+    /// periods and the standing ones: one strong query.
+    pub(crate) async fn counters_list(
+        &self,
+        owner: &Owner,
+        from: DateTime<Utc>,
+    ) -> Result<(Option<Item>, Vec<Counter>), StoreError> {
+        let mut pages = self
+            .dynamodb
+            .query()
+            .table_name(&self.tables.state)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :end")
+            .expression_attribute_values(":pk", s(owner.pk()))
+            .expression_attribute_values(":from", s(counters_from(from)))
+            .expression_attribute_values(":end", s(COUNTERS_END))
+            .consistent_read(true)
+            .return_consumed_capacity(aws_sdk_dynamodb::types::ReturnConsumedCapacity::Total)
+            .into_paginator()
+            .items()
+            .send();
+        let (mut own, mut counters) = (None, Vec::new());
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| failed("counters_list", error))?;
+            if item.get("sk").is_some_and(|sk| *sk == s(COUNTERS_END)) {
+                own = Some(item);
+            } else if counters.len() < COUNTERS_MAX {
+                counters.push(Counter::from_item(&item)?);
+            } else {
+                return Err(StoreError::busy("counters_list: more counters than one listing reads"));
+            }
+        }
+        Ok((own, counters))
+    }
+}

@@ -1,0 +1,522 @@
+//! Events: the truth that counters are held against. An event's insertion is the commit of its
+//! admission; [`crate::count`] inserts, this file reads, lists and knows the item.
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::try_join_all;
+use metering_domain::{
+    ids::event_id_bits,
+    metric::{Metric, Mode},
+};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+
+use crate::{
+    Store, StoreError,
+    error::failed,
+    item::{Item, Reader, at, int, n, put_some, s},
+    keys::{self, Owner, event_id_of_ix_sk},
+};
+
+/// How long an event is kept after its receipt, and its identity known.
+pub const RETENTION: TimeDelta = TimeDelta::days(90);
+/// DynamoDB takes at most 100 keys in one `BatchGetItem`.
+const BATCH_GET_MAX: usize = 100;
+/// How often keys that a `BatchGetItem` left over are asked for again.
+const BATCH_TURNS_MAX: u32 = 8;
+
+/// By which way an event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `POST /usage/track`.
+    Api,
+}
+
+impl Source {
+    /// Its name in answers and items.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+        }
+    }
+}
+
+/// What a caller reported, checked, with its identity and time settled.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The event's id, `evt_` and 32 hexadecimal digits.
+    pub id: String,
+    /// Whether the caller named the event, so that it may have been sent before.
+    pub identified: bool,
+    /// What must agree when the same identity comes again.
+    pub fingerprint: String,
+    /// The user.
+    pub user_id: String,
+    /// The subscription, if the caller named one.
+    pub subscription_id: Option<String>,
+    /// The metric.
+    pub metric: Metric,
+    /// The value; a gauge's level or difference.
+    pub value: Decimal,
+    /// How a gauge's value is meant.
+    pub mode: Option<Mode>,
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+    /// When it was received.
+    pub received_at: DateTime<Utc>,
+    /// Whether the cap may refuse it.
+    pub enforce: bool,
+    /// By which way it came.
+    pub source: Source,
+    /// What else was said about it.
+    pub details: Details,
+}
+
+/// What a caller may say about an event that decides nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Details {
+    /// What was used.
+    pub resource_id: Option<String>,
+    /// Which endpoint served it.
+    pub endpoint: Option<String>,
+    /// Which operation it was.
+    pub operation: Option<String>,
+    /// How long it took, in milliseconds.
+    pub response_time_ms: Option<u32>,
+    /// Whether it failed.
+    pub error_occurred: bool,
+    /// Anything else, at most 512 bytes.
+    pub metadata: Map<String, Value>,
+    /// The identity's key as given.
+    pub idempotency_key: Option<String>,
+}
+
+/// An event as stored.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// Its identity's fingerprint.
+    pub fingerprint: String,
+    /// The attempt that its counter was changed by; empty where no counter was.
+    pub attempt: String,
+    /// The sort key of the counter it was charged to; none for history.
+    pub counter: Option<String>,
+    /// The counter's arm at the time.
+    pub arm: u64,
+    /// The user.
+    pub user_id: String,
+    /// The subscription, or `none`.
+    pub subscription_id: String,
+    /// The metric.
+    pub metric_type: String,
+    /// The metric's unit.
+    pub unit: String,
+    /// The value as reported.
+    pub value: Decimal,
+    /// How a gauge's value was meant.
+    pub mode: Option<Mode>,
+    /// What a gauge's event changed, and the level after it.
+    pub gauge: Option<GaugeChange>,
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+    /// When it was received.
+    pub received_at: DateTime<Utc>,
+    /// By which way it came.
+    pub source: String,
+    /// Charged to a later period than its own, which was closed.
+    pub late: bool,
+    /// Recorded above the cap.
+    pub over_limit: bool,
+    /// A level older than one applied before.
+    pub superseded: bool,
+    /// Taken back.
+    pub voided: bool,
+    /// What else was said about it.
+    pub details: Details,
+}
+
+/// What a gauge's event did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GaugeChange {
+    /// The difference applied.
+    pub applied: Decimal,
+    /// The level after it.
+    pub level: Decimal,
+}
+
+impl Event {
+    /// The event that a draft becomes when charged to nothing yet.
+    pub(crate) fn of(draft: &Draft, subscription_id: &str) -> Self {
+        Self {
+            id: draft.id.clone(),
+            fingerprint: draft.fingerprint.clone(),
+            attempt: String::new(),
+            counter: None,
+            arm: 0,
+            user_id: draft.user_id.clone(),
+            subscription_id: subscription_id.to_owned(),
+            metric_type: draft.metric.metric_type.clone(),
+            unit: draft.metric.unit.clone(),
+            value: draft.value,
+            mode: draft.mode,
+            gauge: None,
+            timestamp: draft.timestamp,
+            received_at: draft.received_at,
+            source: draft.source.as_str().to_owned(),
+            late: false,
+            over_limit: false,
+            superseded: false,
+            voided: false,
+            details: draft.details.clone(),
+        }
+    }
+
+    /// Who it is charged to.
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.user_id, &self.subscription_id)
+    }
+
+    pub(crate) fn to_item(&self) -> Item {
+        let details = &self.details;
+        let mut item = Item::from([
+            ("pk".into(), s(keys::event(&self.id))),
+            ("ix_pk".into(), s(self.owner().events_ix_pk(&self.metric_type))),
+            ("ix_sk".into(), s(keys::event_ix_sk(self.timestamp, &self.id))),
+            ("expires_at".into(), int((self.received_at + RETENTION).timestamp())),
+            ("fp".into(), s(&self.fingerprint)),
+            ("attempt".into(), s(&self.attempt)),
+            ("arm".into(), int(self.arm)),
+            ("rev".into(), int(1)),
+            ("user_id".into(), s(&self.user_id)),
+            ("subscription_id".into(), s(&self.subscription_id)),
+            ("metric_type".into(), s(&self.metric_type)),
+            ("unit".into(), s(&self.unit)),
+            ("v".into(), n(self.value)),
+            ("ts".into(), at(self.timestamp)),
+            ("received_at".into(), at(self.received_at)),
+            ("source".into(), s(&self.source)),
+        ]);
+        put_some(&mut item, "counter", self.counter.clone().map(s));
+        put_some(&mut item, "mode", self.mode.map(|mode| s(mode.as_str())));
+        put_some(&mut item, "applied", self.gauge.map(|change| n(change.applied)));
+        put_some(&mut item, "level", self.gauge.map(|change| n(change.level)));
+        put_some(&mut item, "flags", self.flags());
+        put_some(&mut item, "resource_id", details.resource_id.clone().map(s));
+        put_some(&mut item, "endpoint", details.endpoint.clone().map(s));
+        put_some(&mut item, "operation", details.operation.clone().map(s));
+        put_some(&mut item, "response_time_ms", details.response_time_ms.map(int));
+        put_some(&mut item, "idempotency_key", details.idempotency_key.clone().map(s));
+        if !details.metadata.is_empty() {
+            // As text: DynamoDB's own maps would lose the order of a number's digits.
+            item.insert(
+                "metadata".into(),
+                s(Value::Object(details.metadata.clone()).to_string()),
+            );
+        }
+        item
+    }
+
+    fn flags(&self) -> Option<AttributeValue> {
+        let flags = [
+            (self.late, "late"),
+            (self.over_limit, "over_limit"),
+            (self.superseded, "superseded"),
+            (self.voided, "voided"),
+            (self.details.error_occurred, "error"),
+        ];
+        let set: Vec<String> = flags
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| name.to_owned())
+            .collect();
+        (!set.is_empty()).then_some(AttributeValue::Ss(set))
+    }
+
+    fn from_item(item: &Item) -> Result<Self, StoreError> {
+        let read = Reader::new(item, "event");
+        let flags = read.texts("flags")?;
+        let flag = |name: &str| flags.iter().any(|flag| flag == name);
+        let pk = read.text("pk")?;
+        let id = pk
+            .strip_prefix("EVT#")
+            .filter(|id| event_id_bits(id).is_some())
+            .ok_or_else(|| read.corrupt("pk"))?;
+        let mode = match read.text_opt("mode")? {
+            None => None,
+            Some(name) => Some(Mode::parse(&name).ok_or_else(|| read.corrupt("mode"))?),
+        };
+        let gauge = match (read.decimal_opt("applied")?, read.decimal_opt("level")?) {
+            (Some(applied), Some(level)) => Some(GaugeChange { applied, level }),
+            _ => None,
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            fingerprint: read.text("fp")?,
+            attempt: read.text("attempt")?,
+            counter: read.text_opt("counter")?,
+            arm: read.integer("arm")?,
+            user_id: read.text("user_id")?,
+            subscription_id: read.text("subscription_id")?,
+            metric_type: read.text("metric_type")?,
+            unit: read.text("unit")?,
+            value: read.decimal("v")?,
+            mode,
+            gauge,
+            timestamp: read.instant("ts")?,
+            received_at: read.instant("received_at")?,
+            source: read.text("source")?,
+            late: flag("late"),
+            over_limit: flag("over_limit"),
+            superseded: flag("superseded"),
+            voided: flag("voided"),
+            details: details_read(&read, flag("error"))?,
+        })
+    }
+}
+
+fn details_read(read: &Reader<'_>, error_occurred: bool) -> Result<Details, StoreError> {
+    let metadata = match read.text_opt("metadata")? {
+        None => Map::new(),
+        Some(text) => serde_json::from_str(&text).map_err(|_| read.corrupt("metadata"))?,
+    };
+    Ok(Details {
+        resource_id: read.text_opt("resource_id")?,
+        endpoint: read.text_opt("endpoint")?,
+        operation: read.text_opt("operation")?,
+        response_time_ms: read.integer_opt("response_time_ms")?,
+        error_occurred,
+        metadata,
+        idempotency_key: read.text_opt("idempotency_key")?,
+    })
+}
+
+/// What is stored under an event's key.
+#[derive(Debug, Clone)]
+pub(crate) enum Stored {
+    /// The event.
+    Event(Box<Event>),
+    /// A tombstone: attempts that must not confirm.
+    Tombstone {
+        /// The attempts.
+        abandoned: Vec<String>,
+    },
+}
+
+impl Stored {
+    /// Reads the item under an event's key. An event past its retention is as good as gone.
+    pub(crate) fn read(item: &Item, now: DateTime<Utc>) -> Result<Option<Self>, StoreError> {
+        let read = Reader::new(item, "event");
+        if read.has("attempt") {
+            let expired = read.integer::<i64>("expires_at")? <= now.timestamp();
+            return Ok(if expired {
+                None
+            } else {
+                Some(Self::Event(Box::new(Event::from_item(item)?)))
+            });
+        }
+        Ok(Some(Self::Tombstone {
+            abandoned: read.texts("abandoned")?,
+        }))
+    }
+}
+
+/// Which events to list: newest first.
+#[derive(Debug, Clone)]
+pub struct EventQuery {
+    /// Whose.
+    pub owner: Owner,
+    /// Of which metrics.
+    pub metrics: Vec<String>,
+    /// From when on, inclusive.
+    pub from: DateTime<Utc>,
+    /// Until when, exclusive.
+    pub to: DateTime<Utc>,
+    /// Only of this resource.
+    pub resource_id: Option<String>,
+    /// Only what lies before this sort key of the index.
+    pub before: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// How many pages of keys one listing reads while a filter leaves it unfilled.
+const LIST_PAGES_MAX: usize = 5;
+
+impl Store {
+    /// The event with this id, strongly read; a tombstone is none.
+    pub async fn event_get(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Event>, StoreError> {
+        Ok(match self.event_stored(id, now).await? {
+            Some(Stored::Event(event)) => Some(*event),
+            Some(Stored::Tombstone { .. }) | None => None,
+        })
+    }
+
+    /// What is stored under the event's key, strongly read.
+    pub(crate) async fn event_stored(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
+        let found = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.tables.events)
+            .key("pk", s(keys::event(id)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| failed("event_get", error))?;
+        found.item.as_ref().map_or(Ok(None), |item| Stored::read(item, now))
+    }
+
+    /// Events of one owner, newest first, and the sort key to go on from if there may be more.
+    /// Read from the index, so an event may be missing for some milliseconds after its insertion.
+    pub async fn event_list(
+        &self,
+        query: &EventQuery,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<Event>, Option<String>), StoreError> {
+        let mut before = query.before.clone();
+        let mut found = Vec::new();
+        for _ in 0..LIST_PAGES_MAX {
+            let (keys, more) = self.event_keys(query, before.as_deref()).await?;
+            let mut events = self.events_by_key(&keys, now).await?;
+            for sk in keys {
+                let matching = event_id_of_ix_sk(&sk)
+                    .and_then(|id| events.remove(id))
+                    .filter(|event| query.resource_id.is_none() || event.details.resource_id == query.resource_id);
+                found.extend(matching);
+                before = Some(sk);
+                if found.len() == query.limit {
+                    return Ok((found, before));
+                }
+            }
+            if !more {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, before))
+    }
+
+    /// The next sort keys over all metrics, newest first, and whether there may be more.
+    async fn event_keys(&self, query: &EventQuery, before: Option<&str>) -> Result<(Vec<String>, bool), StoreError> {
+        let pages = query
+            .metrics
+            .iter()
+            .map(|metric| self.event_keys_of(query, metric, before));
+        let mut keys: Vec<String> = try_join_all(pages).await?.into_iter().flatten().collect();
+        keys.sort_unstable_by(|a, b| b.cmp(a));
+        let more = keys.len() >= query.limit;
+        keys.truncate(query.limit);
+        Ok((keys, more))
+    }
+
+    async fn event_keys_of(
+        &self,
+        query: &EventQuery,
+        metric: &str,
+        before: Option<&str>,
+    ) -> Result<Vec<String>, StoreError> {
+        let until = keys::event_ix_bound(query.to);
+        // Both ends of BETWEEN are inclusive, but no key equals the bare bound of an instant; the
+        // cursor's own key is filtered.
+        let end = before.map_or(until.as_str(), |before| before.min(until.as_str()));
+        let from = keys::event_ix_bound(query.from);
+        if end <= from.as_str() {
+            return Ok(Vec::new());
+        }
+        let page = self
+            .dynamodb
+            .query()
+            .table_name(&self.tables.events)
+            .index_name("by_time")
+            .key_condition_expression("ix_pk = :pk AND ix_sk BETWEEN :from AND :end")
+            .expression_attribute_values(":pk", s(query.owner.events_ix_pk(metric)))
+            .expression_attribute_values(":from", s(from))
+            .expression_attribute_values(":end", s(end))
+            .projection_expression("ix_sk")
+            .scan_index_forward(false)
+            .limit(i32::try_from(query.limit + 1).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| failed("event_list", error))?;
+        let keys = page.items().iter().map(|item| Reader::new(item, "event").text("ix_sk"));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        Ok(keys
+            .into_iter()
+            .filter(|key| before.is_none_or(|before| *key != *before))
+            .collect())
+    }
+
+    async fn events_by_key(
+        &self,
+        sort_keys: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, Event>, StoreError> {
+        let ids: Vec<&str> = sort_keys.iter().filter_map(|key| event_id_of_ix_sk(key)).collect();
+        let mut events = HashMap::new();
+        for chunk in ids.chunks(BATCH_GET_MAX) {
+            let keys = chunk
+                .iter()
+                .map(|id| Item::from([("pk".into(), s(keys::event(id)))]))
+                .collect();
+            for item in self.batch_get(&self.tables.events, keys).await? {
+                if let Some(Stored::Event(event)) = Stored::read(&item, now)? {
+                    events.insert(event.id.clone(), *event);
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// Items by key, at most [`BATCH_GET_MAX`]; keys left over are asked for again.
+    pub(crate) async fn batch_get(&self, table: &str, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        for turn in 0..BATCH_TURNS_MAX {
+            if keys.is_empty() {
+                return Ok(items);
+            }
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build();
+            let request = request.map_err(|error| StoreError::Refused {
+                operation: "batch_get",
+                source: Box::new(error),
+            })?;
+            let answer = self
+                .dynamodb
+                .batch_get_item()
+                .request_items(table, request)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(|error| failed("batch_get", error))?;
+            items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
+            keys = answer
+                .unprocessed_keys
+                .unwrap_or_default()
+                .remove(table)
+                .map(|left| left.keys)
+                .unwrap_or_default();
+            if !keys.is_empty() {
+                self.context
+                    .back_off(turn, crate::count::BACK_OFF_BASE, crate::count::BACK_OFF_CEILING)
+                    .await;
+            }
+        }
+        Err(StoreError::busy("batch_get"))
+    }
+}
+
+/// Hexadecimal digits of bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

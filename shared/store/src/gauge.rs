@@ -1,0 +1,255 @@
+//! Gauges: one standing counter whose level events set or move.
+//!
+//! A change depends on the level before it, so it is one transaction: the event if absent, the
+//! counter if it is as it was read. Sent twice: the event's condition. In parallel: one of two
+//! writers reads again. Out of order: a level older than the last one applied changes nothing.
+//! Dies half-way: nothing happened.
+
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    hash::BuildHasher,
+};
+
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use chrono::{DateTime, Utc};
+use metering_domain::{metric::Mode, period::Period};
+use rust_decimal::Decimal;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    Store, StoreError,
+    count::{BACK_OFF_BASE, BACK_OFF_CEILING, Confirmation, EVENT_FREE},
+    counter::Counter,
+    event::{Draft, Event, GaugeChange},
+    item::{at, int, n, s},
+    keys::{CounterKey, instant},
+    mutation::{Transacted, built, update},
+    track::{Born, Charge, Charged, Tracked},
+};
+
+/// How often a change of a gauge starts over.
+const TURNS_MAX: u32 = 40;
+/// How many periods' peaks a counter keeps; closed ones are in statements.
+const PEAKS_MAX: usize = 13;
+/// How many queues there are for the gauges of one instance.
+const QUEUES: usize = 64;
+
+/// Within one instance the changes of a gauge queue up instead of competing.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    hasher: RandomState,
+    queues: Vec<Mutex<()>>,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            queues: (0..QUEUES).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl Queues {
+    async fn enter(&self, key: &CounterKey) -> MutexGuard<'_, ()> {
+        let index = usize::try_from(self.hasher.hash_one(key) % QUEUES as u64).unwrap_or(0);
+        self.queues[index].lock().await
+    }
+}
+
+/// What an event does to a gauge.
+#[derive(Debug, PartialEq)]
+enum Change {
+    /// It moves the level by this much.
+    Move(Decimal),
+    /// It is older than the level that holds.
+    Superseded,
+    /// It would take the level below 0, by this much.
+    BelowZero(Decimal),
+    /// It raises the level above the cap.
+    TooMuch,
+}
+
+fn change(draft: &Draft, counter: &Counter, now: DateTime<Utc>) -> Change {
+    let moved = match draft.mode {
+        Some(Mode::Level) if counter.level_at.is_some_and(|last| draft.timestamp < last) => return Change::Superseded,
+        Some(Mode::Level) => draft.value - counter.used,
+        Some(Mode::Delta) | None => draft.value,
+    };
+    let after = counter.used + moved;
+    if after < Decimal::ZERO {
+        return if draft.enforce {
+            Change::BelowZero(after)
+        } else {
+            Change::Move(-counter.used)
+        };
+    }
+    // What does not raise the level is never refused.
+    if draft.enforce && moved > Decimal::ZERO && after + counter.held(now) > counter.cap {
+        return Change::TooMuch;
+    }
+    Change::Move(moved)
+}
+
+/// The peaks after a change: the period of the event and the present one see the new level. Of an
+/// earlier period it is not known how high the level was, so a late change raises only the latest.
+fn peaks_after(counter: &Counter, own: &Period, present: &Period, level: Decimal) -> BTreeMap<String, Decimal> {
+    let mut peaks = counter.peaks.clone();
+    let latest = peaks.keys().next_back().cloned().unwrap_or_default();
+    for start in [own.start, present.start] {
+        let start = instant(start);
+        if start >= latest {
+            // The level carried into a period counts as reached in it.
+            let peak = peaks.entry(start).or_insert(counter.used);
+            *peak = level.max(*peak);
+        }
+    }
+    while peaks.len() > PEAKS_MAX {
+        peaks.pop_first();
+    }
+    peaks
+}
+
+impl Store {
+    pub(crate) async fn charge_gauge(&self, draft: &Draft, charge: &Charge) -> Result<Charged, StoreError> {
+        let _turn = self.gauge_queues.enter(&charge.key).await;
+        for turn in 0..TURNS_MAX {
+            let Some(counter) = self.counter_get(&charge.key).await? else {
+                match self.birth(draft, charge).await? {
+                    Born::There => continue,
+                    Born::Closed => return Ok(Charged::Closed),
+                }
+            };
+            if counter.sealed {
+                return Ok(Charged::Closed);
+            }
+            if let Some(tracked) = self.gauge_try(draft, charge, counter).await? {
+                return Ok(Charged::Done(tracked));
+            }
+            self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
+        }
+        Err(StoreError::busy("charge_gauge"))
+    }
+
+    /// One try; nothing if the counter changed meanwhile.
+    async fn gauge_try(&self, draft: &Draft, charge: &Charge, counter: Counter) -> Result<Option<Tracked>, StoreError> {
+        let mut event = Event::of(draft, &charge.target.subscription_id);
+        event.counter = Some(charge.key.sk());
+        event.attempt = self.context.attempt();
+        let moved = match change(draft, &counter, draft.received_at) {
+            Change::Move(moved) => moved,
+            Change::Superseded => return self.gauge_superseded(draft, event, counter).await,
+            Change::BelowZero(after) => return self.gauge_refused(draft, Tracked::BelowZero(after)).await,
+            Change::TooMuch => {
+                let denied = self
+                    .gauge_refused(draft, Tracked::Denied(Box::new(self.with_denials(counter))))
+                    .await?;
+                if matches!(denied, Some(Tracked::Denied(_))) {
+                    self.denied(&charge.key);
+                }
+                return Ok(denied);
+            }
+        };
+        let level = counter.used + moved;
+        let present = charge.target.period_at(draft.received_at)?;
+        let peaks = peaks_after(&counter, &charge.period, &present, level);
+        event.gauge = Some(GaugeChange { applied: moved, level });
+        event.over_limit = !draft.enforce && moved > Decimal::ZERO && counter.remaining - moved < Decimal::ZERO;
+        let items = vec![
+            self.put_event(&event, draft.received_at)?,
+            self.move_gauge(draft, &counter, moved, &peaks)?,
+        ];
+        match self.transact("charge_gauge", items).await? {
+            Transacted::Done => {
+                let after = Counter {
+                    used: level,
+                    remaining: counter.remaining - moved,
+                    version: counter.version + 1,
+                    peaks,
+                    level_at: if draft.mode == Some(Mode::Level) {
+                        Some(draft.timestamp)
+                    } else {
+                        counter.level_at
+                    },
+                    ..counter
+                };
+                Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(after)))))
+            }
+            Transacted::Unmet(unmet) if unmet.contains(&0) => match self.event_get(&draft.id, draft.received_at).await?
+            {
+                Some(found) => Ok(Some(self.replay(draft, found).await?)),
+                None => Ok(None),
+            },
+            Transacted::Unmet(_) => Ok(None),
+        }
+    }
+
+    /// An older level: stored, changes nothing. A newer one holds already, and stays.
+    async fn gauge_superseded(
+        &self,
+        draft: &Draft,
+        mut event: Event,
+        counter: Counter,
+    ) -> Result<Option<Tracked>, StoreError> {
+        event.superseded = true;
+        event.gauge = Some(GaugeChange {
+            applied: Decimal::ZERO,
+            level: counter.used,
+        });
+        match self.confirm(&event, draft.received_at).await? {
+            Confirmation::Stored { .. } => Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter))))),
+            Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
+            Confirmation::Abandoned => Ok(None),
+        }
+    }
+
+    /// A retry of what was applied is a duplicate, whatever the level is now.
+    async fn gauge_refused(&self, draft: &Draft, refusal: Tracked) -> Result<Option<Tracked>, StoreError> {
+        match self.event_get(&draft.id, draft.received_at).await? {
+            Some(found) => Ok(Some(self.replay(draft, found).await?)),
+            None => Ok(Some(refusal)),
+        }
+    }
+
+    fn put_event(&self, event: &Event, now: DateTime<Utc>) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.tables.events)
+            .set_item(Some(event.to_item()))
+            .condition_expression(EVENT_FREE)
+            .expression_attribute_values(":attempt", s(&event.attempt))
+            .expression_attribute_values(":now", int(now.timestamp()));
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
+    }
+
+    fn move_gauge(
+        &self,
+        draft: &Draft,
+        counter: &Counter,
+        moved: Decimal,
+        peaks: &BTreeMap<String, Decimal>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let mut expression =
+            "SET used = used + :moved, remaining = remaining - :moved, version = version + :step, peaks = :peaks"
+                .to_owned();
+        let mut condition = "version = :version AND used = :used AND attribute_not_exists(sealed)".to_owned();
+        let peaks = peaks.iter().map(|(start, peak)| (start.clone(), n(*peak))).collect();
+        let mut builder = Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(counter.key.pk()))
+            .key("sk", s(counter.key.sk()))
+            .expression_attribute_values(":moved", n(moved))
+            .expression_attribute_values(":step", int(1))
+            .expression_attribute_values(":version", int(counter.version))
+            .expression_attribute_values(":used", n(counter.used))
+            .expression_attribute_values(":peaks", aws_sdk_dynamodb::types::AttributeValue::M(peaks));
+        if draft.mode == Some(Mode::Level) {
+            expression.push_str(", level_at = :at");
+            builder = builder.expression_attribute_values(":at", at(draft.timestamp));
+        }
+        // The cap may have been lowered since the counter was read.
+        if draft.enforce && moved > Decimal::ZERO {
+            condition.push_str(" AND remaining >= :moved");
+        }
+        update(builder.update_expression(expression).condition_expression(condition))
+    }
+}

@@ -1,0 +1,209 @@
+//! Every key of both tables, built and parsed in one place.
+//!
+//! `#` separates parts: no id, metric type or instant contains it. An endpoint's one query is
+//! named by the function that builds its key.
+
+use chrono::{DateTime, Utc};
+use metering_domain::ids::NONE;
+
+/// The sort key of an owner's own item.
+pub const OWNER: &str = "SUB";
+/// The first sort key after every counter of an owner: its own item.
+pub const COUNTERS_END: &str = OWNER;
+const COUNTER: &str = "CTR#";
+const STANDING: &str = "standing";
+
+/// Who counters belong to: a subscription, or a user's implicit one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A subscription, by its id.
+    Subscription(String),
+    /// The implicit subscription `none` of a user. Its item lists the user's subscriptions, too.
+    None(String),
+}
+
+impl Owner {
+    /// The owner of a user's subscription; `none` is per user.
+    pub fn of(user_id: &str, subscription_id: &str) -> Self {
+        if subscription_id == NONE {
+            Self::None(user_id.to_owned())
+        } else {
+            Self::Subscription(subscription_id.to_owned())
+        }
+    }
+
+    /// The partition that holds the owner and its counters.
+    pub fn pk(&self) -> String {
+        match self {
+            Self::Subscription(id) => format!("SUB#{id}"),
+            Self::None(user) => format!("NONE#{user}"),
+        }
+    }
+
+    /// The owner in a partition key.
+    pub fn parse(pk: &str) -> Option<Self> {
+        match pk.split_once('#')? {
+            ("SUB", id) => Some(Self::Subscription(id.to_owned())),
+            ("NONE", user) => Some(Self::None(user.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The partition of the owner's ledger.
+    pub fn ledger_pk(&self) -> String {
+        format!("LED#{}", self.pk())
+    }
+
+    /// The partition of the index `by_time` that holds the owner's events of one metric.
+    pub fn events_ix_pk(&self, metric: &str) -> String {
+        match self {
+            Self::Subscription(id) => format!("{id}#{metric}"),
+            Self::None(user) => format!("{NONE}#{user}#{metric}"),
+        }
+    }
+}
+
+/// The key of a counter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CounterKey {
+    /// Whose usage it counts.
+    pub owner: Owner,
+    /// The start of the period it counts; none for gauges and leases, whose counter stands.
+    pub period_start: Option<DateTime<Utc>>,
+    /// What it counts.
+    pub metric_type: String,
+}
+
+impl CounterKey {
+    /// The partition key.
+    pub fn pk(&self) -> String {
+        self.owner.pk()
+    }
+
+    /// The sort key; events name their counter by it.
+    pub fn sk(&self) -> String {
+        match self.period_start {
+            Some(start) => format!("{COUNTER}{}#{}", instant(start), self.metric_type),
+            None => format!("{COUNTER}{STANDING}#{}", self.metric_type),
+        }
+    }
+
+    /// The key with this sort key under `owner`.
+    pub fn parse(owner: Owner, sk: &str) -> Option<Self> {
+        let (period, metric) = sk.strip_prefix(COUNTER)?.split_once('#')?;
+        let period_start = match period {
+            STANDING => None,
+            start => Some(parse_instant(start)?),
+        };
+        Some(Self {
+            owner,
+            period_start,
+            metric_type: metric.to_owned(),
+        })
+    }
+}
+
+/// The sort key from which an owner's counters of the period that starts at `start`, of later
+/// ones and the standing ones follow, up to [`COUNTERS_END`].
+pub fn counters_from(start: DateTime<Utc>) -> String {
+    format!("{COUNTER}{}", instant(start))
+}
+
+/// The key of an event, or of the tombstone in its place.
+pub fn event(id: &str) -> String {
+    format!("EVT#{id}")
+}
+
+/// The sort key of an event in the index `by_time`.
+pub fn event_ix_sk(timestamp: DateTime<Utc>, id: &str) -> String {
+    format!("{}#{id}", timestamp.format("%Y-%m-%dT%H:%M:%S%.9fZ"))
+}
+
+/// The sort keys in `by_time` below which (exclusive) or from which (inclusive) an instant lies.
+pub fn event_ix_bound(at: DateTime<Utc>) -> String {
+    event_ix_sk(at, "")
+}
+
+/// The event's id in a sort key of `by_time`.
+pub fn event_id_of_ix_sk(sk: &str) -> Option<&str> {
+    sk.split_once('#').map(|(_, id)| id)
+}
+
+/// The sort key of a record in a list by time (ledger, audit log, kinds).
+pub fn by_instant(at: DateTime<Utc>, id: &str) -> String {
+    format!("{}#{id}", instant(at))
+}
+
+/// The partition of the audit entries of one UTC day.
+pub fn audit_pk(at: DateTime<Utc>) -> String {
+    format!("AUD#{}", at.format("%Y-%m-%d"))
+}
+
+/// The key of an API key's record; the id derives from the key's hash.
+pub fn api_key(id: &str) -> String {
+    format!("KEY#{id}")
+}
+
+/// The key of the record of a mutation sent with an idempotency key, by its hash.
+pub fn mutation(hash: &str) -> String {
+    format!("IDM#{hash}")
+}
+
+/// The item that holds what one deployment has for itself.
+pub const DEPLOYMENT: &str = "CFG#deployment";
+
+/// An instant as stored: UTC, milliseconds, fixed width, so that it sorts.
+pub fn instant(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The instant in a stored text.
+pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_from_their_parsers() {
+        let start = parse_instant("2014-04-01T00:00:00.000Z");
+        for owner in [Owner::of("u|1", "sub_1"), Owner::of("u|1", NONE)] {
+            assert_eq!(Owner::parse(&owner.pk()), Some(owner.clone()));
+            for period_start in [start, None] {
+                let key = CounterKey {
+                    owner: owner.clone(),
+                    period_start,
+                    metric_type: "api_calls".into(),
+                };
+                assert_eq!(CounterKey::parse(owner.clone(), &key.sk()), Some(key));
+            }
+        }
+    }
+
+    #[test]
+    fn counters_sort_before_their_owner_and_standing_ones_after_periods() {
+        let start = parse_instant("2014-04-01T00:00:00.000Z").expect("an instant");
+        let owner = Owner::of("u", "s");
+        let sk = |period_start| {
+            CounterKey {
+                owner: owner.clone(),
+                period_start,
+                metric_type: "m".into(),
+            }
+            .sk()
+        };
+        assert!(counters_from(start) < sk(Some(start)));
+        assert!(sk(Some(start)) < sk(None));
+        assert!(*sk(None) < *COUNTERS_END);
+    }
+
+    #[test]
+    fn a_subscription_cannot_share_the_implicit_ones_index() {
+        let implicit = Owner::of("bob", NONE).events_ix_pk("api_calls");
+        for id in ["bob", "none|bob", "bob|none", "none.bob"] {
+            assert_ne!(Owner::of("eve", id).events_ix_pk("api_calls"), implicit);
+        }
+    }
+}

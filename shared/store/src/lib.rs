@@ -1,0 +1,96 @@
+//! The concrete DynamoDB store: two tables, one file per entity, every write path exact.
+//!
+//! The flow is "count, then confirm" ([`count`]): the counter's conditional update admits, the
+//! event's insertion commits. It knows nothing of HTTP, credentials or who may do what.
+
+pub mod account;
+pub mod adjustment;
+pub mod api_key;
+pub mod audit;
+pub mod configuration;
+pub mod context;
+pub mod count;
+pub mod counter;
+mod denials;
+pub mod deployment;
+pub mod dev;
+pub mod error;
+pub mod event;
+pub mod gauge;
+pub mod item;
+pub mod keys;
+pub mod limit;
+pub mod mutation;
+pub mod quota;
+pub mod reset;
+pub mod subscription;
+pub mod track;
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::{Client, config::Builder, config::retry::RetryConfig};
+
+pub use crate::{context::Context, error::StoreError};
+use crate::{count::Confirmed, denials::Denials, deployment::Secret, subscription::Cache};
+
+/// The names of the two tables.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    /// The table of events.
+    pub events: String,
+    /// The table of everything else.
+    pub state: String,
+}
+
+/// The store: cheap to clone, to be built once per process.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) dynamodb: Client,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) context: Context,
+    pub(crate) subscriptions: Arc<Cache>,
+    pub(crate) confirmed: Arc<Confirmed>,
+    pub(crate) denials: Arc<Denials>,
+    pub(crate) gauge_queues: Arc<gauge::Queues>,
+    pub(crate) secret: Arc<Secret>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A store over `dynamodb`. Opens no connection.
+    pub fn new(dynamodb: Client, tables: Tables, context: Context) -> Self {
+        Self {
+            dynamodb,
+            tables: Arc::new(tables),
+            context,
+            subscriptions: Arc::default(),
+            confirmed: Arc::default(),
+            denials: Arc::default(),
+            gauge_queues: Arc::default(),
+            secret: Arc::default(),
+        }
+    }
+
+    /// The context this store runs in.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Makes the connection to the store and reads what a deployment has for itself, so that the
+    /// first request does not wait for it.
+    pub async fn warm_up(&self) -> Result<(), StoreError> {
+        self.deployment_secret().await.map(drop)
+    }
+}
+
+/// The configuration of a request that must not be sent twice under one name.
+pub(crate) fn no_retries() -> Builder {
+    aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled())
+}

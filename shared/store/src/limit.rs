@@ -1,0 +1,201 @@
+//! Limit changes: overrides and changes of plan, binding the very next event.
+//!
+//! One transaction changes the owner's configuration and every counter it limits, by difference,
+//! if no counter was born and no other change was made since it looked. Sent twice: the second
+//! finds nothing to change, or its record. In parallel: one of two looks again. Dies half-way:
+//! nothing happened.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
+use chrono::{DateTime, Utc};
+use metering_domain::quota::{Terms, Threshold};
+
+use crate::{
+    Store, StoreError,
+    audit::AuditEntry,
+    configuration::{Configuration, Limits},
+    count::{BACK_OFF_BASE, BACK_OFF_CEILING},
+    counter::{Counter, terms_item},
+    item::{Item, Reader, int, n, s},
+    keys::{OWNER, Owner},
+    mutation::{Committed, MutationRecord, update},
+    subscription::Target,
+};
+
+/// How often a limit change looks again.
+const TURNS_MAX: u32 = 12;
+/// DynamoDB takes 100 items in a transaction: the owner, the audit entry and the record besides.
+const COUNTERS_MAX: usize = 97;
+
+/// An owner and its running counters, as a limit change finds them.
+#[derive(Debug, Clone)]
+pub struct Limited {
+    /// The owner's limits and their guards.
+    pub configuration: Configuration,
+    /// Counters of the present and later periods, and the standing ones.
+    pub counters: Vec<Counter>,
+    own: Option<Item>,
+}
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The limits from now on.
+    pub limits: Limits,
+    /// The audit entry.
+    pub audit: AuditEntry,
+    /// The record of the answer.
+    pub record: Option<MutationRecord>,
+}
+
+impl Limited {
+    /// The owner's item, for those who know more about it.
+    pub fn item(&self) -> Option<&Item> {
+        self.own.as_ref()
+    }
+}
+
+impl Counter {
+    /// The counter under other terms, its thresholds armed again where usage is below them now.
+    pub fn under(&self, terms: Terms) -> Self {
+        let cap = terms.stored_cap();
+        let mut arms = self.arms.clone();
+        if let Some(limit) = terms.quota.quota_limit {
+            for threshold in Threshold::all()
+                .into_iter()
+                .filter(|threshold| !threshold.reached(self.used, limit))
+            {
+                *arms.entry(threshold.name().to_owned()).or_default() += 1;
+            }
+        }
+        Self {
+            cap,
+            remaining: self.remaining + (cap - self.cap),
+            arms,
+            terms,
+            ..self.clone()
+        }
+    }
+}
+
+impl Store {
+    /// An owner with its running counters, strongly read; none if there is no such subscription.
+    pub async fn limited_get(&self, target: &Target, now: DateTime<Utc>) -> Result<Option<Limited>, StoreError> {
+        let start = target.period_at(now)?.start;
+        let (own, counters) = self.counters_list(&target.owner, start).await?;
+        let configuration = match (&own, &target.owner) {
+            (Some(item), _) => Configuration::read(&Reader::new(item, "owner"))?,
+            (None, Owner::None(_)) => Configuration::default(),
+            (None, Owner::Subscription(_)) => return Ok(None),
+        };
+        Ok(Some(Limited {
+            configuration,
+            counters,
+            own,
+        }))
+    }
+
+    /// Changes an owner's limits as `plan` says, which sees the owner as it is and may be asked
+    /// again if that changes meanwhile. None if there is no such subscription.
+    pub async fn limits_change<E>(
+        &self,
+        target: &Target,
+        now: DateTime<Utc>,
+        plan: impl Fn(&Limited) -> Result<Planned, E> + Send + Sync,
+    ) -> Result<Option<Committed>, E>
+    where
+        E: From<StoreError>,
+    {
+        for turn in 0..TURNS_MAX {
+            let Some(found) = self.limited_get(target, now).await? else {
+                return Ok(None);
+            };
+            let planned = plan(&found)?;
+            match self.limits_commit(target, &found, &planned, now).await? {
+                Committed::Unmet(_) => self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await,
+                done => return Ok(Some(done)),
+            }
+        }
+        Err(StoreError::busy("limits_change").into())
+    }
+
+    async fn limits_commit(
+        &self,
+        target: &Target,
+        found: &Limited,
+        planned: &Planned,
+        now: DateTime<Utc>,
+    ) -> Result<Committed, StoreError> {
+        let configuration = found.configuration.changed(planned.limits.clone(), now);
+        let mut items = vec![update(self.change_owner(
+            &target.owner,
+            &found.configuration,
+            &configuration,
+        ))?];
+        for counter in found.counters.iter().filter(|counter| !counter.sealed) {
+            let terms = configuration.limits.terms(&counter.key.metric_type)?;
+            if terms != counter.terms {
+                items.push(update(self.change_counter(counter, &counter.under(terms)))?);
+            }
+        }
+        if items.len() > COUNTERS_MAX {
+            return Err(StoreError::Refused {
+                operation: "limits_change",
+                source: "more counters than one transaction holds".into(),
+            });
+        }
+        self.mutation_commit(items, &planned.audit, planned.record.as_ref())
+            .await
+    }
+
+    fn change_owner(&self, owner: &Owner, before: &Configuration, after: &Configuration) -> UpdateBuilder {
+        let mut expression = "SET overrides = :overrides, past = :past, config_version = :after".to_owned();
+        let mut builder = Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(owner.pk()))
+            .key("sk", s(OWNER))
+            .expression_attribute_values(":overrides", after.limits.overrides_value())
+            .expression_attribute_values(":past", after.past_value())
+            .expression_attribute_values(":after", int(after.version));
+        if let Some(plan) = &after.limits.plan {
+            expression.push_str(", #plan = :plan");
+            builder = builder
+                .expression_attribute_names("#plan", "plan")
+                .expression_attribute_values(":plan", s(plan));
+        }
+        // Both are absent until somebody counts them.
+        let guard = |name: &str, value: u64| {
+            if value == 0 {
+                format!("(attribute_not_exists({name}) OR {name} = :{name})")
+            } else {
+                format!("{name} = :{name}")
+            }
+        };
+        let condition = format!(
+            "{} AND {}",
+            guard("config_version", before.version),
+            guard("births", before.births)
+        );
+        builder
+            .update_expression(expression)
+            .condition_expression(condition)
+            .expression_attribute_values(":config_version", int(before.version))
+            .expression_attribute_values(":births", int(before.births))
+    }
+
+    fn change_counter(&self, before: &Counter, after: &Counter) -> UpdateBuilder {
+        let arms: BTreeMap<_, _> = after.arms.iter().map(|(name, arm)| (name.clone(), int(arm))).collect();
+        Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(before.key.pk()))
+            .key("sk", s(before.key.sk()))
+            .update_expression("SET terms = :terms, cap = :cap, remaining = remaining + :difference, arms = :arms")
+            .condition_expression("cap = :before AND attribute_not_exists(sealed)")
+            .expression_attribute_values(":terms", AttributeValue::M(terms_item(&after.terms)))
+            .expression_attribute_values(":cap", n(after.cap))
+            .expression_attribute_values(":difference", n(after.cap - before.cap))
+            .expression_attribute_values(":before", n(before.cap))
+            .expression_attribute_values(":arms", AttributeValue::M(arms.into_iter().collect()))
+    }
+}

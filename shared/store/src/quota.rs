@@ -1,0 +1,126 @@
+//! Quotas as they stand: read from counters, or from the owner's limits where nothing was used yet.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use metering_domain::{
+    metric::{self, Kind, Metric},
+    period::Period,
+};
+use rust_decimal::Decimal;
+
+use crate::{Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, subscription::Target};
+
+/// Quotas of one owner in its present period.
+#[derive(Debug, Clone)]
+pub struct Quotas {
+    /// The owner's limits.
+    pub configuration: Configuration,
+    /// The present period.
+    pub period: Period,
+    /// One counter per metric: stored, or as it would be born now.
+    pub counters: Vec<Counter>,
+}
+
+impl Target {
+    /// The counter of a metric as it would be born now.
+    pub fn unborn(
+        &self,
+        configuration: &Configuration,
+        metric: &Metric,
+        period: Period,
+        now: DateTime<Utc>,
+    ) -> Result<Counter, StoreError> {
+        let terms = configuration.terms_at_birth(&metric.metric_type, metric.kind, &period, now)?;
+        Ok(Counter::new(
+            self.counter_key(metric, &period),
+            &self.user_id,
+            &self.subscription_id,
+            metric,
+            period,
+            terms,
+        ))
+    }
+}
+
+impl Quotas {
+    /// The present counters of an owner.
+    pub fn of(target: &Target, limited: Limited, now: DateTime<Utc>) -> Result<Self, StoreError> {
+        let period = target.period_at(now)?;
+        let Limited {
+            configuration,
+            counters,
+            ..
+        } = limited;
+        let mut counters: Vec<Counter> = counters
+            .into_iter()
+            .filter(|counter| counter.kind != Kind::Sum || counter.key.period_start == Some(period.start))
+            .collect();
+        let born: HashSet<String> = counters.iter().map(|counter| counter.key.metric_type.clone()).collect();
+        for metric in metric::built_in()
+            .iter()
+            .filter(|metric| !born.contains(&metric.metric_type))
+        {
+            counters.push(target.unborn(&configuration, metric, period, now)?);
+        }
+        counters.sort_by(|a, b| a.key.metric_type.cmp(&b.key.metric_type));
+        Ok(Self {
+            configuration,
+            period,
+            counters,
+        })
+    }
+}
+
+impl Counter {
+    /// Whether a summary shows it: limited, overridden, or used in this period.
+    pub fn is_notable(&self) -> bool {
+        self.terms.quota.quota_limit.is_some()
+            || self.terms.overridden
+            || self.used != Decimal::ZERO
+            || !self.peaks.is_empty()
+            || self.denied > 0
+    }
+}
+
+impl Store {
+    /// The counter of one metric in the present period: one strong read; a second one of the
+    /// owner where nothing was used yet. None if there is no such subscription.
+    pub async fn quota_get(
+        &self,
+        target: &Target,
+        metric: &Metric,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Counter>, StoreError> {
+        let period = target.period_at(now)?;
+        let key = target.counter_key(metric, &period);
+        if let Some(counter) = self.counter_get(&key).await? {
+            return Ok(Some(self.with_denials(self.settled(counter).await?)));
+        }
+        let Some(limited) = self.limited_get(target, now).await? else {
+            return Ok(None);
+        };
+        Ok(Some(target.unborn(&limited.configuration, metric, period, now)?))
+    }
+
+    /// All quotas of an owner in its present period: one strong query. None if there is no such
+    /// subscription.
+    pub async fn quota_list(&self, target: &Target, now: DateTime<Utc>) -> Result<Option<Quotas>, StoreError> {
+        let Some(limited) = self.limited_get(target, now).await? else {
+            return Ok(None);
+        };
+        let mut quotas = Quotas::of(target, limited, now)?;
+        for counter in &mut quotas.counters {
+            *counter = self.with_denials(self.settled(counter.clone()).await?);
+        }
+        Ok(Some(quotas))
+    }
+
+    /// The counter after entries whose writers are gone were resolved, if it has any.
+    async fn settled(&self, counter: Counter) -> Result<Counter, StoreError> {
+        if !self.resolve_stale(&counter).await? {
+            return Ok(counter);
+        }
+        Ok(self.counter_get(&counter.key).await?.unwrap_or(counter))
+    }
+}

@@ -1,0 +1,388 @@
+//! Tracking one event: find whose it is, charge it, and say what became of it.
+//!
+//! Sent twice: the identity finds the first. In parallel: one insertion wins, the other takes its
+//! count back. Out of order: the event's own time names its period. Dies half-way: see [`crate::count`].
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use metering_domain::{
+    ids::event_id_bits,
+    metric::{Kind, Metric},
+    period::Period,
+};
+use rust_decimal::Decimal;
+
+use crate::{
+    Store, StoreError,
+    adjustment::{Adjustment, AdjustmentKind},
+    count::{BACK_OFF_BASE, BACK_OFF_CEILING, Confirmation, Count, Counted},
+    counter::Counter,
+    event::{Draft, Event},
+    item::{int, s},
+    keys::{CounterKey, OWNER, Owner},
+    mutation::{Transacted, update},
+    subscription::Target,
+};
+
+/// How often a request finds its period closed or its subscription ended before it gives up.
+const RESOLUTIONS_MAX: u32 = 4;
+/// How often one charge starts over: births, abandoned attempts and waits together.
+const TURNS_MAX: u32 = 40;
+/// How often a writer waits for entries that could make room.
+const WAITS_MAX: u32 = 10;
+/// How long it waits for them.
+const WAIT: Duration = Duration::from_millis(25);
+/// How often a birth is tried again.
+const BIRTHS_MAX: u32 = 12;
+
+/// What became of a draft.
+#[derive(Debug)]
+pub enum Tracked {
+    /// It is stored; the counter after it, none for history.
+    Recorded(Box<Event>, Option<Box<Counter>>),
+    /// It was stored before; the counter as it is now.
+    Duplicate(Box<Event>, Option<Box<Counter>>),
+    /// Its identity belongs to an event with another fingerprint.
+    OtherFingerprint(Box<Event>),
+    /// Too little is left; the counter as it is.
+    Denied(Box<Counter>),
+    /// It would take a gauge below 0.
+    BelowZero(Decimal),
+    /// There is no such subscription of this user.
+    UnknownSubscription,
+    /// The subscription takes no enforced usage any more.
+    Inactive,
+}
+
+/// How a charge to one counter ended.
+#[derive(Debug)]
+pub(crate) enum Charged {
+    /// It is decided.
+    Done(Tracked),
+    /// The counter's period is closed, or its owner takes no more: find another.
+    Closed,
+}
+
+/// Which counter a draft is charged to.
+#[derive(Debug, Clone)]
+pub(crate) struct Charge {
+    pub target: Arc<Target>,
+    pub key: CounterKey,
+    pub period: Period,
+    pub late: bool,
+}
+
+impl Store {
+    /// Stores a draft exactly once and charges it.
+    pub async fn track(&self, draft: &Draft) -> Result<Tracked, StoreError> {
+        if draft.identified
+            && let Some(event) = self.event_get(&draft.id, draft.received_at).await?
+        {
+            return self.replay(draft, event).await;
+        }
+        let mut late = false;
+        for turn in 0..RESOLUTIONS_MAX {
+            let found = self
+                .subscription_resolve(
+                    &draft.user_id,
+                    draft.subscription_id.as_deref(),
+                    turn > 0,
+                    draft.received_at,
+                )
+                .await?;
+            let Some(mut target) = found else {
+                return Ok(Tracked::UnknownSubscription);
+            };
+            if !target.active {
+                if draft.enforce {
+                    return self.inactive(draft).await;
+                }
+                target = Arc::new(Target::implicit(&draft.user_id, true));
+            }
+            if target.starts_at.is_some_and(|start| draft.timestamp < start) {
+                return self.track_history(draft, &target).await;
+            }
+            let charge = self.charge_of(draft, target, late)?;
+            let charged = match draft.metric.kind {
+                Kind::Sum => self.charge_sum(draft, &charge).await?,
+                Kind::Gauge | Kind::Lease => self.charge_gauge(draft, &charge).await?,
+            };
+            match charged {
+                Charged::Done(tracked) => return Ok(tracked),
+                Charged::Closed => late = true,
+            }
+        }
+        Err(StoreError::busy("track"))
+    }
+
+    /// A retry of what was admitted before the subscription ended is still a duplicate.
+    async fn inactive(&self, draft: &Draft) -> Result<Tracked, StoreError> {
+        match self.event_get(&draft.id, draft.received_at).await? {
+            Some(event) => self.replay(draft, event).await,
+            None => Ok(Tracked::Inactive),
+        }
+    }
+
+    /// The counter of the event's own period; once that is found closed, of the present one.
+    fn charge_of(&self, draft: &Draft, target: Arc<Target>, late: bool) -> Result<Charge, StoreError> {
+        let at = if late { draft.received_at } else { draft.timestamp };
+        let period = target.period_at(at)?;
+        let key = target.counter_key(&draft.metric, &period);
+        Ok(Charge {
+            target,
+            key,
+            period,
+            late,
+        })
+    }
+
+    /// Answers an event that is already there.
+    pub(crate) async fn replay(&self, draft: &Draft, event: Event) -> Result<Tracked, StoreError> {
+        if event.fingerprint != draft.fingerprint {
+            return Ok(Tracked::OtherFingerprint(Box::new(event)));
+        }
+        if event.late {
+            self.late_note(&event).await?;
+        }
+        let counter = match event.counter_key() {
+            Some(key) => self.counter_get(&key).await?.map(Box::new),
+            None => None,
+        };
+        Ok(Tracked::Duplicate(Box::new(event), counter))
+    }
+
+    /// Usage from before the subscription's start: stored, charged to nothing.
+    async fn track_history(&self, draft: &Draft, target: &Target) -> Result<Tracked, StoreError> {
+        for _ in 0..TURNS_MAX {
+            let mut event = Event::of(draft, &target.subscription_id);
+            event.attempt = self.context.attempt();
+            match self.confirm(&event, draft.received_at).await? {
+                Confirmation::Stored { .. } => return Ok(Tracked::Recorded(Box::new(event), None)),
+                Confirmation::Another(found) => return self.replay(draft, *found).await,
+                Confirmation::Abandoned => {}
+            }
+        }
+        Err(StoreError::busy("track_history"))
+    }
+
+    async fn charge_sum(&self, draft: &Draft, charge: &Charge) -> Result<Charged, StoreError> {
+        let bits = event_id_bits(&draft.id).ok_or(StoreError::Corrupt {
+            what: "draft",
+            attribute: "id".into(),
+        })?;
+        let what = Count {
+            key: &charge.key,
+            event: bits,
+            value: draft.value,
+            enforce: draft.enforce,
+        };
+        let mut waits = 0;
+        for _ in 0..TURNS_MAX {
+            let done = match self.count(what).await? {
+                Counted::Pending(attempt, counter) => self.confirm_sum(draft, charge, attempt, *counter, false).await?,
+                Counted::Missing => match self.birth(draft, charge).await? {
+                    Born::There => None,
+                    Born::Closed => return Ok(Charged::Closed),
+                },
+                Counted::Sealed => return Ok(Charged::Closed),
+                Counted::TooLittle(counter) => self.too_little(draft, charge, what, *counter, &mut waits).await?,
+            };
+            if let Some(tracked) = done {
+                return Ok(Charged::Done(tracked));
+            }
+        }
+        Err(StoreError::busy("charge_sum"))
+    }
+
+    /// Steps 2 and 3; nothing if the attempt was given up and the count must start again.
+    async fn confirm_sum(
+        &self,
+        draft: &Draft,
+        charge: &Charge,
+        attempt: String,
+        counter: Counter,
+        adopted: bool,
+    ) -> Result<Option<Tracked>, StoreError> {
+        let mut event = Event::of(draft, &charge.target.subscription_id);
+        event.counter = Some(charge.key.sk());
+        event.arm = counter.arm;
+        event.late = charge.late;
+        event.over_limit = !draft.enforce && draft.value > Decimal::ZERO && counter.remaining < Decimal::ZERO;
+        event.attempt = attempt;
+        match self.confirm(&event, draft.received_at).await? {
+            // An adopted attempt may be confirmed by the one who left it: then this is the retry.
+            Confirmation::Stored { before: true } if adopted => {
+                self.confirmed(&counter, event.attempt.clone()).await?;
+                Ok(Some(Tracked::Duplicate(Box::new(event), Some(Box::new(counter)))))
+            }
+            Confirmation::Stored { .. } => {
+                self.confirmed(&counter, event.attempt.clone()).await?;
+                if event.late {
+                    self.late_note(&event).await?;
+                }
+                Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter)))))
+            }
+            Confirmation::Another(found) => {
+                self.undo(&charge.key, &event.attempt, draft.value).await?;
+                Ok(Some(self.replay(draft, *found).await?))
+            }
+            Confirmation::Abandoned => {
+                self.undo(&charge.key, &event.attempt, draft.value).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Step 4: what an earlier try of this event left is adopted; others' entries may make room.
+    async fn too_little(
+        &self,
+        draft: &Draft,
+        charge: &Charge,
+        what: Count<'_>,
+        counter: Counter,
+        waits: &mut u32,
+    ) -> Result<Option<Tracked>, StoreError> {
+        let own = counter
+            .pending
+            .iter()
+            .find(|(_, entry)| entry.event == what.event && entry.value == what.value);
+        if let Some((attempt, _)) = own {
+            let attempt = attempt.clone();
+            return self.confirm_sum(draft, charge, attempt, counter, true).await;
+        }
+        let pending: Decimal = counter
+            .pending
+            .values()
+            .map(|entry| entry.value)
+            .filter(|value| *value > Decimal::ZERO)
+            .sum();
+        let possible = counter.cap - counter.used - counter.held(draft.received_at) + pending;
+        if possible >= what.value && *waits < WAITS_MAX {
+            *waits += 1;
+            if !self.resolve_some(&counter).await? {
+                self.context.sleep(WAIT).await;
+            }
+            return Ok(None);
+        }
+        // A retry of what was admitted must never be denied: look once more.
+        if let Some(event) = self.event_get(&draft.id, draft.received_at).await? {
+            return Ok(Some(self.replay(draft, event).await?));
+        }
+        self.denied(&charge.key);
+        Ok(Some(Tracked::Denied(Box::new(self.with_denials(counter)))))
+    }
+
+    /// The counter with the denials that only this instance knows yet.
+    pub fn with_denials(&self, mut counter: Counter) -> Counter {
+        counter.denied += self.denials.peek(&counter.key);
+        counter
+    }
+
+    /// Puts the counter of a charge, in one transaction with the owner's count of births, so that
+    /// no limit change can miss it.
+    pub(crate) async fn birth(&self, draft: &Draft, charge: &Charge) -> Result<Born, StoreError> {
+        let (metric, owner) = (&draft.metric, &charge.key.owner);
+        for turn in 0..BIRTHS_MAX {
+            let Some(configuration) = self.configuration_get(owner).await? else {
+                return Ok(Born::Closed);
+            };
+            if configuration
+                .closed_until
+                .is_some_and(|until| metric.kind == Kind::Sum && charge.period.start < until)
+            {
+                return Ok(Born::Closed);
+            }
+            let terms =
+                configuration.terms_at_birth(&metric.metric_type, metric.kind, &charge.period, draft.received_at)?;
+            let counter = Counter::new(
+                charge.key.clone(),
+                &draft.user_id,
+                &charge.target.subscription_id,
+                metric,
+                charge.period,
+                terms,
+            );
+            let guard = self.birth_guard(owner, configuration.version);
+            let items = vec![update(guard)?, self.put_new(counter.to_new_item())?];
+            match self.transact("birth", items).await? {
+                Transacted::Done => return Ok(Born::There),
+                Transacted::Unmet(unmet) if unmet.contains(&1) => return Ok(Born::There),
+                // The limits changed since they were read.
+                Transacted::Unmet(_) => self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await,
+            }
+        }
+        Err(StoreError::busy("birth"))
+    }
+
+    fn birth_guard(&self, owner: &Owner, version: u64) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        let builder = aws_sdk_dynamodb::types::Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(owner.pk()))
+            .key("sk", s(OWNER))
+            .update_expression("SET births = if_not_exists(births, :zero) + :step, config_version = if_not_exists(config_version, :zero)")
+            .expression_attribute_values(":zero", int(0))
+            .expression_attribute_values(":step", int(1));
+        if version == 0 {
+            // The implicit subscription's item comes into being with its first counter.
+            return builder.condition_expression("attribute_not_exists(config_version) OR config_version = :zero");
+        }
+        builder
+            .condition_expression("config_version = :version")
+            .expression_attribute_values(":version", int(version))
+    }
+
+    /// The ledger entry of usage charged to a later period; idempotent by the event.
+    async fn late_note(&self, event: &Event) -> Result<(), StoreError> {
+        let Some(key) = event.counter_key() else { return Ok(()) };
+        let note = Adjustment {
+            id: format!("adj_late_{}", event.id),
+            kind: AdjustmentKind::Late,
+            user_id: event.user_id.clone(),
+            subscription_id: event.subscription_id.clone(),
+            metric_type: event.metric_type.clone(),
+            period_start: key.period_start.unwrap_or(event.timestamp),
+            amount: event.gauge.map_or(event.value, |change| change.applied),
+            usage_id: Some(event.id.clone()),
+            reason: "usage of a closed period".to_owned(),
+            actor: "system".to_owned(),
+            created_at: event.received_at,
+        };
+        self.adjustment_put(&note).await
+    }
+}
+
+/// How a birth ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Born {
+    /// The counter is there, whoever put it.
+    There,
+    /// It may not be born: its period is closed, or its owner takes no more.
+    Closed,
+}
+
+impl Target {
+    /// The billing period that contains `at`.
+    pub fn period_at(&self, at: DateTime<Utc>) -> Result<Period, StoreError> {
+        self.schedule.period_at(at).ok_or(StoreError::Corrupt {
+            what: "subscription",
+            attribute: "billing_anchor".into(),
+        })
+    }
+
+    /// The counter of a metric in a period; gauges and leases have one that stands.
+    pub fn counter_key(&self, metric: &Metric, period: &Period) -> CounterKey {
+        CounterKey {
+            owner: self.owner.clone(),
+            period_start: (metric.kind == Kind::Sum).then_some(period.start),
+            metric_type: metric.metric_type.clone(),
+        }
+    }
+}
+
+impl Event {
+    /// The counter it was charged to.
+    pub fn counter_key(&self) -> Option<CounterKey> {
+        CounterKey::parse(self.owner(), self.counter.as_deref()?)
+    }
+}
