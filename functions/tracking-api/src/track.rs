@@ -110,15 +110,15 @@ fn reported(call: &Call, body: JsonBody) -> Result<Reported, Problem> {
 
 /// Gauges say how the value is meant; only a difference may be below 0.
 fn check_mode(fields: &mut Fields, metric: Option<&Metric>, value: Option<Decimal>, mode: Option<Mode>) {
-    let Some(metric) = metric else { return };
-    match (metric.kind, mode) {
-        (Kind::Gauge, None) if !fields.is_faulty("mode") => {
+    let kind = metric.map(|metric| metric.kind);
+    match (kind, mode) {
+        (Some(Kind::Gauge), None) if !fields.is_faulty("mode") => {
             fields.fail("mode", FieldCode::Required, "must be level or delta for a gauge");
         }
-        (Kind::Sum, Some(_)) => fields.fail("mode", FieldCode::NotAllowed, "only gauges have a mode"),
+        (Some(Kind::Sum), Some(_)) => fields.fail("mode", FieldCode::NotAllowed, "only gauges have a mode"),
         _ => {}
     }
-    let difference = metric.kind == Kind::Gauge && mode == Some(Mode::Delta);
+    let difference = kind == Some(Kind::Gauge) && mode == Some(Mode::Delta);
     if !difference && value.is_some_and(|value| value < Decimal::ZERO) {
         fields.fail(
             "metric_value",

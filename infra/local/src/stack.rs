@@ -248,3 +248,6 @@ async fn put_keys(runtime: &Handle, control: &Control) -> Result<(), StackError>
 async fn put_key(client: &Client, key: &str, scopes: &[&str], now: DateTime<Utc>) -> Result<(), StoreError> {
     api_key_put(client, STATE, key, key, scopes, now).await
 }
+
+#[cfg(test)]
+mod tests;

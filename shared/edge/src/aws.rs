@@ -28,6 +28,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often the SDK tries an operation that may be repeated.
 const TRIES_MAX: u32 = 4;
 
+/// An emulator does one thing at a time: a burst of hundreds waits in its queue, and is answered.
+const EMULATOR_TIMEOUT: Duration = Duration::from_secs(25);
+
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -49,7 +52,7 @@ pub fn dynamodb_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient
         .endpoint_url(&endpoint.url)
         .region(Region::new(endpoint.region.clone()))
         .credentials_provider(credentials)
-        .timeout_config(timeouts())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(EMULATOR_TIMEOUT).build())
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(TRIES_MAX)

@@ -153,12 +153,18 @@ impl Target {
     }
 }
 
-/// What an instance remembers of subscriptions, by user and the subscription as requested.
+/// A user and the subscription as requested.
+type Asked = (String, Option<String>);
+
+/// What is known, and since when.
+type Known = (DateTime<Utc>, Arc<Target>);
+
+/// What an instance remembers of subscriptions, and since when.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<HashMap<(String, Option<String>), (DateTime<Utc>, Arc<Target>)>>);
+pub(crate) struct Cache(Mutex<HashMap<Asked, Known>>);
 
 impl Cache {
-    fn get(&self, key: &(String, Option<String>), now: DateTime<Utc>) -> Option<Arc<Target>> {
+    fn get(&self, key: &Asked, now: DateTime<Utc>) -> Option<Arc<Target>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, target) = entries.get(key)?;
         // A clock that was moved back makes an entry old, too.
@@ -166,7 +172,7 @@ impl Cache {
         (age >= TimeDelta::zero() && age < CACHE_LIFE).then(|| target.clone())
     }
 
-    fn put(&self, key: (String, Option<String>), now: DateTime<Utc>, target: Arc<Target>) {
+    fn put(&self, key: Asked, now: DateTime<Utc>, target: Arc<Target>) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= CACHED_MAX {
             entries.clear();

@@ -1,0 +1,160 @@
+//! A stack of its own per test, and the requests that a client sends.
+
+use futures::{StreamExt as _, stream};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use usage_local::{Options, Stack};
+
+/// The key of an administrator.
+pub const ADMIN: &str = "mk_dev_admin";
+/// The key of a service.
+pub const SERVICE: &str = "mk_dev_service";
+
+/// What a client sees of one answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+/// A stack and a client of it.
+pub struct Client {
+    pub stack: Stack,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A stack that keeps nothing.
+    pub async fn start() -> Self {
+        let stack = Stack::start(Options::default()).await.expect("the stack starts");
+        Self {
+            stack,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// A request to `base`, by whoever has `credentials`.
+    pub async fn send_to(
+        &self,
+        base: &str,
+        method: Method,
+        path: &str,
+        credentials: Option<&str>,
+        body: Option<String>,
+    ) -> Answer {
+        let mut request = self.http.request(method, format!("{base}{path}"));
+        if let Some(credentials) = credentials {
+            request = request.bearer_auth(credentials);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        answer(request.send().await.expect("the stack answers")).await
+    }
+
+    pub async fn get(&self, path: &str, credentials: &str) -> Answer {
+        self.send_to(&self.stack.url(), Method::GET, path, Some(credentials), None)
+            .await
+    }
+
+    pub async fn post(&self, path: &str, credentials: &str, body: Value) -> Answer {
+        self.send_to(
+            &self.stack.url(),
+            Method::POST,
+            path,
+            Some(credentials),
+            Some(body.to_string()),
+        )
+        .await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send_to(
+            &self.stack.url(),
+            Method::PUT,
+            path,
+            Some(ADMIN),
+            Some(body.to_string()),
+        )
+        .await
+    }
+
+    pub async fn track(&self, body: Value) -> Answer {
+        self.post("/api/v1/usage/track", SERVICE, body).await
+    }
+
+    /// Sends all bodies, up to `width` at once, in turns to the bases.
+    pub async fn track_all(&self, bases: &[String], bodies: Vec<Value>, width: usize) -> Vec<Answer> {
+        let sends = bodies.into_iter().enumerate().map(|(index, body)| {
+            let base = bases[index % bases.len()].clone();
+            async move {
+                self.send_to(
+                    &base,
+                    Method::POST,
+                    "/api/v1/usage/track",
+                    Some(SERVICE),
+                    Some(body.to_string()),
+                )
+                .await
+            }
+        });
+        stream::iter(sends).buffer_unordered(width).collect().await
+    }
+
+    /// A subscription of user `u`, and its id.
+    pub async fn subscribe(&self, plan: &str) -> String {
+        let created = self
+            .post(
+                "/api/v1/usage/admin/subscriptions",
+                ADMIN,
+                json!({"user_id": "u", "plan": plan}),
+            )
+            .await;
+        assert_eq!(created.status, 201, "{created:?}");
+        created.body["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A limit of user `u` that nothing may pass.
+    pub async fn limit(&self, metric: &str, limit: u32) {
+        let body = json!({"user_id": "u", "metric_type": metric, "quota_limit": limit, "allow_overage": false});
+        let put = self.put("/api/v1/usage/admin/quotas", body).await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+
+    /// What user `u` has used.
+    pub async fn used(&self, metric: &str) -> Value {
+        let quotas = self
+            .get(&format!("/api/v1/usage/quotas?user_id=u&metric_type={metric}"), SERVICE)
+            .await;
+        quotas.body["quotas"][0]["current_usage"].clone()
+    }
+
+    /// Moves the stack's clock.
+    pub async fn clock(&self, body: Value) {
+        let moved = self.post("/_local/clock", "", body).await;
+        assert_eq!(moved.status, 200, "{moved:?}");
+    }
+
+    /// A user's token.
+    pub async fn token(&self, body: Value) -> String {
+        let made = self.post("/_local/token", "", body).await;
+        made.body["token"].as_str().expect("a token").to_owned()
+    }
+}
+
+async fn answer(response: Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("a body");
+    let body = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
+    Answer { status, headers, body }
+}
+
+/// How many answers have a status.
+pub fn count(answers: &[Answer], status: u16) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
