@@ -28,10 +28,13 @@ const CACHED_MAX: usize = 10_000;
 /// Longer texts are no credentials of ours.
 const CREDENTIALS_BYTES_MAX: usize = 8 * 1024;
 
+/// A key's record, and since when it is known.
+type Known = (DateTime<Utc>, Arc<ApiKey>);
+
 /// Knows callers by their credentials.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Mutex<HashMap<String, (DateTime<Utc>, Arc<ApiKey>)>>,
+    keys: Mutex<HashMap<String, Known>>,
     jwks: Jwks,
 }
 

@@ -177,7 +177,7 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     quota_info: Option<Value>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     /// For the log only.
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -190,7 +190,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             quota_info: None,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             source: None,
         }
     }
@@ -323,7 +323,7 @@ pub(crate) struct Carried(pub(crate) std::sync::Arc<Problem>);
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        response.headers_mut().extend(self.headers.clone());
+        response.headers_mut().extend((*self.headers).clone());
         response.extensions_mut().insert(Carried(std::sync::Arc::new(self)));
         response
     }
