@@ -52,7 +52,12 @@ pub fn dynamodb_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient
         .endpoint_url(&endpoint.url)
         .region(Region::new(endpoint.region.clone()))
         .credentials_provider(credentials)
-        .timeout_config(TimeoutConfig::builder().operation_timeout(EMULATOR_TIMEOUT).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(EMULATOR_TIMEOUT)
+                .operation_timeout(EMULATOR_TIMEOUT)
+                .build(),
+        )
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(TRIES_MAX)
