@@ -16,7 +16,7 @@ async fn of_400_at_once_137_are_admitted() {
     client.limit("ocr_operations", 137).await;
     let other = client.stack.instance(None).expect("a second instance");
     let answers = client
-        .track_all(&[client.stack.url(), other.url()], vec![one(1); 400], 48)
+        .track_all(&[client.stack.url(), other.url()], vec![one(1); 400], 400)
         .await;
     assert_eq!((count(&answers, 201), count(&answers, 429)), (137, 263));
     for denied in answers.iter().filter(|answer| answer.status == 429) {
