@@ -16,7 +16,7 @@ async fn sixty_identities_five_times_in_parallel() {
     client.subscribe("basic").await;
     let other = client.stack.instance(None).expect("a second instance");
     let bodies = (0..300).map(|index| event(&format!("k{}", index % 60), 1)).collect();
-    let answers = client.track_all(&[client.stack.url(), other.url()], bodies, 48).await;
+    let answers = client.track_all(&[client.stack.url(), other.url()], bodies, 300).await;
     assert_eq!(
         (count(&answers, 201), count(&answers, 200)),
         (60, 240),

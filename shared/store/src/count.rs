@@ -56,7 +56,13 @@ pub(crate) struct Confirmed(Mutex<HashMap<CounterKey, Vec<String>>>);
 impl Confirmed {
     fn add(&self, key: &CounterKey, attempts: impl IntoIterator<Item = String>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(key.clone()).or_default().extend(attempts);
+        let own = known.entry(key.clone()).or_default();
+        for attempt in attempts {
+            // Two requests may confirm one adopted attempt; DynamoDB refuses to remove a path twice.
+            if !own.contains(&attempt) {
+                own.push(attempt);
+            }
+        }
     }
 
     fn take(&self, key: &CounterKey) -> Vec<String> {
