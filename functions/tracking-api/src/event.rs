@@ -19,7 +19,7 @@ use metering_edge::{
     read,
     subject::Named,
 };
-use metering_store::event::EventQuery;
+use metering_store::event_list::EventQuery;
 use serde_json::Value;
 
 /// How far a list reaches back when nothing is said.

@@ -1,6 +1,8 @@
 //! API keys of services: only the SHA-256 of a key is stored; its id derives from that hash, so a
 //! key names its own record and no prefix of the secret is ever shown.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnConsumedCapacity, TransactWriteItem, Update},
@@ -13,9 +15,8 @@ use crate::{
     Store, StoreError,
     audit::AuditEntry,
     error::failed,
-    event::hex,
     item::{Item, Reader, at, put_some, s},
-    keys,
+    keys::{self, hex},
     mutation::{Committed, MutationRecord, ONLY, update},
 };
 
@@ -190,20 +191,15 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<ApiKey>, Option<String>), StoreError> {
         let (sort_keys, next) = self.kind_list(KIND, before, limit).await?;
-        let ids: Vec<&str> = sort_keys
-            .iter()
-            .filter_map(|key| Some(key.split_once('#')?.1))
+        let ids = || sort_keys.iter().filter_map(|key| Some(key.split_once('#')?.1));
+        let wanted: Vec<Item> = ids()
+            .map(|id| Item::from([("pk".into(), s(keys::api_key(id))), ("sk".into(), s(ONLY))]))
             .collect();
-        let mut found = std::collections::HashMap::new();
-        for chunk in ids.chunks(100) {
-            let wanted = chunk
-                .iter()
-                .map(|id| Item::from([("pk".into(), s(keys::api_key(id))), ("sk".into(), s(ONLY))]));
-            for item in self.batch_get(&self.tables.state, wanted.collect()).await? {
-                let key = ApiKey::from_item(&item)?;
-                found.insert(key.id.clone(), key);
-            }
+        let mut found = HashMap::new();
+        for item in self.batch_get(&self.tables.state, &wanted).await? {
+            let key = ApiKey::from_item(&item)?;
+            found.insert(key.id.clone(), key);
         }
-        Ok((ids.iter().filter_map(|id| found.remove(*id)).collect(), next))
+        Ok((ids().filter_map(|id| found.remove(id)).collect(), next))
     }
 }

@@ -106,11 +106,10 @@ pub(crate) enum Counted {
 /// How a confirmation ended.
 #[derive(Debug)]
 pub(crate) enum Confirmation {
-    /// The event is stored and names this attempt; whether it was this call that stored it.
-    Stored {
-        /// Whether it was there before.
-        before: bool,
-    },
+    /// This request stored the event: it is the one that answers "recorded".
+    Stored,
+    /// Another request stored the event, and named this attempt: the attempt's value counts.
+    Adopted(Box<Event>),
     /// The event is there and names another attempt, or none.
     Another(Box<Event>),
     /// Somebody gave the attempt up: its count was, or will be, undone.
@@ -230,7 +229,7 @@ impl Store {
             .send()
             .await;
         let error = match sent {
-            Ok(_) => return Ok(Confirmation::Stored { before: false }),
+            Ok(_) => return Ok(Confirmation::Stored),
             Err(error) => error,
         };
         match error.as_service_error() {
@@ -238,7 +237,11 @@ impl Store {
                 let image = unmet.item().ok_or(StoreError::busy("confirm"))?;
                 Ok(match Stored::read(image, now)? {
                     Some(Stored::Event(found)) if found.attempt == event.attempt && found.counter == event.counter => {
-                        Confirmation::Stored { before: true }
+                        if found.adopter == event.adopter {
+                            Confirmation::Stored
+                        } else {
+                            Confirmation::Adopted(found)
+                        }
                     }
                     Some(Stored::Event(found)) => Confirmation::Another(found),
                     Some(Stored::Tombstone { .. }) => Confirmation::Abandoned,

@@ -1,11 +1,9 @@
 //! Events: the truth that counters are held against. An event's insertion is the commit of its
-//! admission; [`crate::count`] inserts, this file reads, lists and knows the item.
+//! admission; [`crate::count`] inserts, this file reads and knows the item,
+//! [`crate::event_list`] lists.
 
-use std::{collections::HashMap, fmt::Write as _};
-
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::future::try_join_all;
 use metering_domain::{
     ids::event_id_bits,
     metric::{Metric, Mode},
@@ -17,15 +15,11 @@ use crate::{
     Store, StoreError,
     error::failed,
     item::{Item, Reader, at, int, n, put_some, s},
-    keys::{self, Owner, event_id_of_ix_sk},
+    keys::{self, Owner},
 };
 
 /// How long an event is kept after its receipt, and its identity known.
 pub const RETENTION: TimeDelta = TimeDelta::days(90);
-/// DynamoDB takes at most 100 keys in one `BatchGetItem`.
-const BATCH_GET_MAX: usize = 100;
-/// How often keys that a `BatchGetItem` left over are asked for again.
-const BATCH_TURNS_MAX: u32 = 8;
 
 /// By which way an event came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +96,9 @@ pub struct Event {
     pub fingerprint: String,
     /// The attempt that its counter was changed by; empty where no counter was.
     pub attempt: String,
+    /// Who stored it, where that was not the request that made the attempt: so that of all who
+    /// confirm one attempt exactly one knows that it recorded the event.
+    pub adopter: Option<String>,
     /// The sort key of the counter it was charged to; none for history.
     pub counter: Option<String>,
     /// The counter's arm at the time.
@@ -154,6 +151,7 @@ impl Event {
             id: draft.id.clone(),
             fingerprint: draft.fingerprint.clone(),
             attempt: String::new(),
+            adopter: None,
             counter: None,
             arm: 0,
             user_id: draft.user_id.clone(),
@@ -199,6 +197,7 @@ impl Event {
             ("received_at".into(), at(self.received_at)),
             ("source".into(), s(&self.source)),
         ]);
+        put_some(&mut item, "adopter", self.adopter.clone().map(s));
         put_some(&mut item, "counter", self.counter.clone().map(s));
         put_some(&mut item, "mode", self.mode.map(|mode| s(mode.as_str())));
         put_some(&mut item, "applied", self.gauge.map(|change| n(change.applied)));
@@ -256,6 +255,7 @@ impl Event {
             id: id.to_owned(),
             fingerprint: read.text("fp")?,
             attempt: read.text("attempt")?,
+            adopter: read.text_opt("adopter")?,
             counter: read.text_opt("counter")?,
             arm: read.integer("arm")?,
             user_id: read.text("user_id")?,
@@ -323,28 +323,6 @@ impl Stored {
     }
 }
 
-/// Which events to list: newest first.
-#[derive(Debug, Clone)]
-pub struct EventQuery {
-    /// Whose.
-    pub owner: Owner,
-    /// Of which metrics.
-    pub metrics: Vec<String>,
-    /// From when on, inclusive.
-    pub from: DateTime<Utc>,
-    /// Until when, exclusive.
-    pub to: DateTime<Utc>,
-    /// Only of this resource.
-    pub resource_id: Option<String>,
-    /// Only what lies before this sort key of the index.
-    pub before: Option<String>,
-    /// How many at most.
-    pub limit: usize,
-}
-
-/// How many pages of keys one listing reads while a filter leaves it unfilled.
-const LIST_PAGES_MAX: usize = 5;
-
 impl Store {
     /// The event with this id, strongly read; a tombstone is none.
     pub async fn event_get(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Event>, StoreError> {
@@ -368,155 +346,4 @@ impl Store {
             .map_err(|error| failed("event_get", error))?;
         found.item.as_ref().map_or(Ok(None), |item| Stored::read(item, now))
     }
-
-    /// Events of one owner, newest first, and the sort key to go on from if there may be more.
-    /// Read from the index, so an event may be missing for some milliseconds after its insertion.
-    pub async fn event_list(
-        &self,
-        query: &EventQuery,
-        now: DateTime<Utc>,
-    ) -> Result<(Vec<Event>, Option<String>), StoreError> {
-        let mut before = query.before.clone();
-        let mut found = Vec::new();
-        for _ in 0..LIST_PAGES_MAX {
-            let (keys, more) = self.event_keys(query, before.as_deref()).await?;
-            let mut events = self.events_by_key(&keys, now).await?;
-            for sk in keys {
-                let matching = event_id_of_ix_sk(&sk)
-                    .and_then(|id| events.remove(id))
-                    .filter(|event| query.resource_id.is_none() || event.details.resource_id == query.resource_id);
-                found.extend(matching);
-                before = Some(sk);
-                if found.len() == query.limit {
-                    return Ok((found, before));
-                }
-            }
-            if !more {
-                return Ok((found, None));
-            }
-        }
-        Ok((found, before))
-    }
-
-    /// The next sort keys over all metrics, newest first, and whether there may be more.
-    async fn event_keys(&self, query: &EventQuery, before: Option<&str>) -> Result<(Vec<String>, bool), StoreError> {
-        let pages = query
-            .metrics
-            .iter()
-            .map(|metric| self.event_keys_of(query, metric, before));
-        let mut keys: Vec<String> = try_join_all(pages).await?.into_iter().flatten().collect();
-        keys.sort_unstable_by(|a, b| b.cmp(a));
-        let more = keys.len() >= query.limit;
-        keys.truncate(query.limit);
-        Ok((keys, more))
-    }
-
-    async fn event_keys_of(
-        &self,
-        query: &EventQuery,
-        metric: &str,
-        before: Option<&str>,
-    ) -> Result<Vec<String>, StoreError> {
-        let until = keys::event_ix_bound(query.to);
-        // Both ends of BETWEEN are inclusive, but no key equals the bare bound of an instant; the
-        // cursor's own key is filtered.
-        let end = before.map_or(until.as_str(), |before| before.min(until.as_str()));
-        let from = keys::event_ix_bound(query.from);
-        if end <= from.as_str() {
-            return Ok(Vec::new());
-        }
-        let page = self
-            .dynamodb
-            .query()
-            .table_name(&self.tables.events)
-            .index_name("by_time")
-            .key_condition_expression("ix_pk = :pk AND ix_sk BETWEEN :from AND :end")
-            .expression_attribute_values(":pk", s(query.owner.events_ix_pk(metric)))
-            .expression_attribute_values(":from", s(from))
-            .expression_attribute_values(":end", s(end))
-            .projection_expression("ix_sk")
-            .scan_index_forward(false)
-            .limit(i32::try_from(query.limit + 1).unwrap_or(i32::MAX))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| failed("event_list", error))?;
-        let keys = page.items().iter().map(|item| Reader::new(item, "event").text("ix_sk"));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        Ok(keys
-            .into_iter()
-            .filter(|key| before.is_none_or(|before| *key != *before))
-            .collect())
-    }
-
-    async fn events_by_key(
-        &self,
-        sort_keys: &[String],
-        now: DateTime<Utc>,
-    ) -> Result<HashMap<String, Event>, StoreError> {
-        let ids: Vec<&str> = sort_keys.iter().filter_map(|key| event_id_of_ix_sk(key)).collect();
-        let mut events = HashMap::new();
-        for chunk in ids.chunks(BATCH_GET_MAX) {
-            let keys = chunk
-                .iter()
-                .map(|id| Item::from([("pk".into(), s(keys::event(id)))]))
-                .collect();
-            for item in self.batch_get(&self.tables.events, keys).await? {
-                if let Some(Stored::Event(event)) = Stored::read(&item, now)? {
-                    events.insert(event.id.clone(), *event);
-                }
-            }
-        }
-        Ok(events)
-    }
-
-    /// Items by key, at most [`BATCH_GET_MAX`]; keys left over are asked for again.
-    pub(crate) async fn batch_get(&self, table: &str, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::new();
-        for turn in 0..BATCH_TURNS_MAX {
-            if keys.is_empty() {
-                return Ok(items);
-            }
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .build();
-            let request = request.map_err(|error| StoreError::Refused {
-                operation: "batch_get",
-                source: Box::new(error),
-            })?;
-            let answer = self
-                .dynamodb
-                .batch_get_item()
-                .request_items(table, request)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await
-                .map_err(|error| failed("batch_get", error))?;
-            items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
-            keys = answer
-                .unprocessed_keys
-                .unwrap_or_default()
-                .remove(table)
-                .map(|left| left.keys)
-                .unwrap_or_default();
-            if !keys.is_empty() {
-                self.context
-                    .back_off(turn, crate::count::BACK_OFF_BASE, crate::count::BACK_OFF_CEILING)
-                    .await;
-            }
-        }
-        Err(StoreError::busy("batch_get"))
-    }
-}
-
-/// Hexadecimal digits of bytes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

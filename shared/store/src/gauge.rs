@@ -197,8 +197,8 @@ impl Store {
             level: counter.used,
         });
         match self.confirm(&event, draft.received_at).await? {
-            Confirmation::Stored { .. } => Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter))))),
-            Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
+            Confirmation::Stored => Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter))))),
+            Confirmation::Adopted(found) | Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
             Confirmation::Abandoned => Ok(None),
         }
     }

@@ -3,6 +3,8 @@
 //! `#` separates parts: no id, metric type or instant contains it. An endpoint's one query is
 //! named by the function that builds its key.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use metering_domain::ids::NONE;
 
@@ -160,6 +162,17 @@ pub fn instant(at: DateTime<Utc>) -> String {
 /// The instant in a stored text.
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+}
+
+/// Hexadecimal digits of bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]

@@ -20,9 +20,8 @@ use crate::{
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     counter::Counter,
     error::failed,
-    event::hex,
     item::{Item, Reader, at, int, n, put_some, s},
-    keys::CounterKey,
+    keys::{CounterKey, hex},
     mutation::Transacted,
 };
 

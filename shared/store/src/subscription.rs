@@ -295,21 +295,17 @@ impl Store {
     }
 
     async fn subscriptions_by_id(&self, ids: &[String]) -> Result<Vec<Subscription>, StoreError> {
+        let key = |id: &String| {
+            Item::from([
+                ("pk".into(), s(Owner::Subscription(id.clone()).pk())),
+                ("sk".into(), s(OWNER)),
+            ])
+        };
+        let wanted: Vec<Item> = ids.iter().map(key).collect();
         let mut found = HashMap::new();
-        for chunk in ids.chunks(100) {
-            let key = |id: &String| {
-                Item::from([
-                    ("pk".into(), s(Owner::Subscription(id.clone()).pk())),
-                    ("sk".into(), s(OWNER)),
-                ])
-            };
-            for item in self
-                .batch_get(&self.tables.state, chunk.iter().map(key).collect())
-                .await?
-            {
-                let subscription = Subscription::from_item(&item)?;
-                found.insert(subscription.id.clone(), subscription);
-            }
+        for item in self.batch_get(&self.tables.state, &wanted).await? {
+            let subscription = Subscription::from_item(&item)?;
+            found.insert(subscription.id.clone(), subscription);
         }
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }

@@ -158,8 +158,8 @@ impl Store {
             let mut event = Event::of(draft, &target.subscription_id);
             event.attempt = self.context.attempt();
             match self.confirm(&event, draft.received_at).await? {
-                Confirmation::Stored { .. } => return Ok(Tracked::Recorded(Box::new(event), None)),
-                Confirmation::Another(found) => return self.replay(draft, *found).await,
+                Confirmation::Stored => return Ok(Tracked::Recorded(Box::new(event), None)),
+                Confirmation::Adopted(found) | Confirmation::Another(found) => return self.replay(draft, *found).await,
                 Confirmation::Abandoned => {}
             }
         }
@@ -210,18 +210,18 @@ impl Store {
         event.late = charge.late;
         event.over_limit = !draft.enforce && draft.value > Decimal::ZERO && counter.remaining < Decimal::ZERO;
         event.attempt = attempt;
+        event.adopter = adopted.then(|| self.context.attempt());
         match self.confirm(&event, draft.received_at).await? {
-            // An adopted attempt may be confirmed by the one who left it: then this is the retry.
-            Confirmation::Stored { before: true } if adopted => {
-                self.confirmed(&counter, event.attempt.clone()).await?;
-                Ok(Some(Tracked::Duplicate(Box::new(event), Some(Box::new(counter)))))
-            }
-            Confirmation::Stored { .. } => {
+            Confirmation::Stored => {
                 self.confirmed(&counter, event.attempt.clone()).await?;
                 if event.late {
                     self.late_note(&event).await?;
                 }
                 Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter)))))
+            }
+            Confirmation::Adopted(found) => {
+                self.confirmed(&counter, event.attempt).await?;
+                Ok(Some(self.replay(draft, *found).await?))
             }
             Confirmation::Another(found) => {
                 self.undo(&charge.key, &event.attempt, draft.value).await?;
