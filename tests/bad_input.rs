@@ -8,7 +8,7 @@ use crate::support::{Client, SERVICE};
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_named_where_it_is() {
     let client = Client::start().await;
-    client.subscribe("basic").await;
+    client.subscribe("u", "basic").await;
     let long = "x".repeat(600);
     let with = |more: &str| format!(r#"{{"user_id":"u","metric_type":"api_calls","metric_value":1{more}}}"#);
     let metadata = with(&format!(r#","metadata":{{"a":"{long}"}}"#));
@@ -157,7 +157,7 @@ async fn each_fault_is_named_where_it_is() {
             assert!(errors.iter().any(|error| named(&error)), "{shown}: {errors:?}");
         }
     }
-    assert_eq!(client.used("api_calls").await, json!(0), "nothing was counted");
+    assert_eq!(client.used("u", "api_calls").await, json!(0), "nothing was counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use crate::support::{ADMIN, Client, SERVICE};
 #[tokio::test(flavor = "multi_thread")]
 async fn each_caller_gets_the_documented_answer() {
     let client = Client::start().await;
-    client.subscribe("basic").await;
+    client.subscribe("u", "basic").await;
     let user = client.token(json!({"user_id": "u"})).await;
     let other = client.token(json!({"user_id": "v"})).await;
     let admin = client.token(json!({"user_id": "boss", "admin": true})).await;
@@ -108,5 +108,5 @@ async fn a_user_token_only_adds_to_sums_now() {
             "{body}"
         );
     }
-    assert_eq!(client.used("api_calls").await, json!(0), "nothing was counted");
+    assert_eq!(client.used("u", "api_calls").await, json!(0), "nothing was counted");
 }

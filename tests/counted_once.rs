@@ -13,7 +13,7 @@ fn event(key: &str, value: u32) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_identities_five_times_in_parallel() {
     let client = Client::start().await;
-    client.subscribe("basic").await;
+    client.subscribe("u", "basic").await;
     let other = client.stack.instance(None).expect("a second instance");
     let bodies = (0..300).map(|index| event(&format!("k{}", index % 60), 1)).collect();
     let answers = client.track_all(&[client.stack.url(), other.url()], bodies, 300).await;
@@ -30,14 +30,14 @@ async fn sixty_identities_five_times_in_parallel() {
     assert_eq!(ids.len(), 60);
     // What a lost race left behind is settled once its writers must be gone.
     client.clock(json!({"advance_seconds": 61})).await;
-    assert_eq!(client.used("document_processing").await, json!(60));
+    assert_eq!(client.used("u", "document_processing").await, json!(60));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_of_what_was_admitted_is_never_denied() {
     let client = Client::start().await;
-    client.subscribe("basic").await;
-    client.limit("document_processing", 3).await;
+    client.subscribe("u", "basic").await;
+    client.limit("u", "document_processing", 3).await;
     let first = client.track(event("a", 3)).await;
     assert_eq!(first.status, 201);
     assert_eq!(client.track(event("b", 1)).await.status, 429);
@@ -55,12 +55,12 @@ async fn a_retry_of_what_was_admitted_is_never_denied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_in_the_ledger_and_replayed_by_its_key() {
     let client = Client::start().await;
-    let subscription = client.subscribe("basic").await;
+    let subscription = client.subscribe("u", "basic").await;
     client.track(event("a", 5)).await;
     let path = "/api/v1/usage/admin/quotas/reset?user_id=u&metric_type=document_processing";
     let reset = client.post(path, ADMIN, Value::Null).await;
     assert_eq!(reset.body["reset"][0]["previous_usage"], json!(5), "{reset:?}");
-    assert_eq!(client.used("document_processing").await, json!(0));
+    assert_eq!(client.used("u", "document_processing").await, json!(0));
     let ledger = client
         .get(
             &format!("/api/v1/usage/admin/adjustments?user_id=u&subscription_id={subscription}"),

@@ -16,7 +16,7 @@ fn gauge(mode: &str, value: &str, more: Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn levels_and_differences() {
     let client = Client::start().await;
-    client.subscribe("enterprise").await;
+    client.subscribe("u", "enterprise").await;
     let now = client.stack.clock().now();
     let earlier = json!({"timestamp": (now - std::time::Duration::from_secs(600)).to_rfc3339()});
     let set = client.track(gauge("level", "5.1", json!({}))).await;
@@ -24,19 +24,19 @@ async fn levels_and_differences() {
     let old = client.track(gauge("level", "9", earlier)).await;
     assert_eq!(old.status, 201);
     assert_eq!(
-        client.used("storage_usage").await,
+        client.used("u", "storage_usage").await,
         json!(5.1),
         "an older level changes nothing"
     );
     let below = client.track(gauge("delta", "-6", json!({}))).await;
     assert_eq!((below.status, &below.body["code"]), (422, &json!("below_zero")));
     client.track(gauge("delta", "-6", json!({"enforce": false}))).await;
-    assert_eq!(client.used("storage_usage").await, json!(0));
+    assert_eq!(client.used("u", "storage_usage").await, json!(0));
     let answers = client
         .track_all(&[client.stack.url()], vec![gauge("delta", "0.5", json!({})); 40], 40)
         .await;
     assert_eq!(count(&answers, 201), 40);
-    assert_eq!(client.used("storage_usage").await, json!(20));
+    assert_eq!(client.used("u", "storage_usage").await, json!(20));
     client.clock(json!({"advance_seconds": 40 * 86_400})).await;
     let quota = client.track(gauge("delta", "-1", json!({}))).await.body["quota"].clone();
     assert_eq!(

@@ -58,7 +58,7 @@ async fn every_row_counts_once_and_again_not() {
     for (status, sent) in [(201, "first"), (200, "again")] {
         let answers = client.track_all(&[client.stack.url()], bodies.clone(), 16).await;
         assert_eq!(count(&answers, status), rows.len(), "sent {sent}");
-        assert_eq!(client.used("api_calls").await, json!(total), "sent {sent}");
+        assert_eq!(client.used("u", "api_calls").await, json!(total), "sent {sent}");
     }
     if rows[0].0.starts_with("2014-04-10 00:04") {
         assert_eq!(total, 249_327, "the series' own total");

@@ -7,6 +7,8 @@ use usage_local::{Options, Stack};
 
 /// The key of an administrator.
 pub const ADMIN: &str = "mk_dev_admin";
+/// Where events are tracked.
+pub const TRACK: &str = "/api/v1/usage/track";
 /// The key of a service.
 pub const SERVICE: &str = "mk_dev_service";
 
@@ -70,62 +72,65 @@ impl Client {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {
-        self.send_to(
-            &self.stack.url(),
-            Method::PUT,
-            path,
-            Some(ADMIN),
-            Some(body.to_string()),
-        )
-        .await
+        self.change(Method::PUT, path, body).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.change(Method::PATCH, path, body).await
+    }
+
+    async fn change(&self, method: Method, path: &str, body: Value) -> Answer {
+        let body = Some(body.to_string());
+        self.send_to(&self.stack.url(), method, path, Some(ADMIN), body).await
     }
 
     pub async fn track(&self, body: Value) -> Answer {
-        self.post("/api/v1/usage/track", SERVICE, body).await
+        self.track_at(&self.stack.url(), body).await
+    }
+
+    /// Tracks through one instance.
+    pub async fn track_at(&self, base: &str, body: Value) -> Answer {
+        let body = Some(body.to_string());
+        self.send_to(base, Method::POST, TRACK, Some(SERVICE), body).await
     }
 
     /// Sends all bodies, up to `width` at once, in turns to the bases.
     pub async fn track_all(&self, bases: &[String], bodies: Vec<Value>, width: usize) -> Vec<Answer> {
         let sends = bodies.into_iter().enumerate().map(|(index, body)| {
             let base = bases[index % bases.len()].clone();
-            async move {
-                self.send_to(
-                    &base,
-                    Method::POST,
-                    "/api/v1/usage/track",
-                    Some(SERVICE),
-                    Some(body.to_string()),
-                )
-                .await
-            }
+            async move { self.track_at(&base, body).await }
         });
         stream::iter(sends).buffer_unordered(width).collect().await
     }
 
-    /// A subscription of user `u`, and its id.
-    pub async fn subscribe(&self, plan: &str) -> String {
+    /// A subscription, and its id.
+    pub async fn subscribe(&self, user: &str, plan: &str) -> String {
         let created = self
             .post(
                 "/api/v1/usage/admin/subscriptions",
                 ADMIN,
-                json!({"user_id": "u", "plan": plan}),
+                json!({"user_id": user, "plan": plan}),
             )
             .await;
         assert_eq!(created.status, 201, "{created:?}");
         created.body["id"].as_str().expect("an id").to_owned()
     }
 
-    /// A limit of user `u` that nothing may pass.
-    pub async fn limit(&self, metric: &str, limit: u32) {
-        let body = json!({"user_id": "u", "metric_type": metric, "quota_limit": limit, "allow_overage": false});
+    /// Sets a limit that nothing may pass; the quota as it is then.
+    pub async fn limit(&self, user: &str, metric: &str, limit: u32) -> Value {
+        let body = json!({"user_id": user, "metric_type": metric, "quota_limit": limit, "allow_overage": false});
         let put = self.put("/api/v1/usage/admin/quotas", body).await;
         assert_eq!(put.status, 200, "{put:?}");
+        put.body
     }
 
-    /// What user `u` has used.
-    pub async fn used(&self, metric: &str) -> Value {
+    /// What a user has used.
+    pub async fn used(&self, user: &str, metric: &str) -> Value {
         let quotas = self
-            .get(&format!("/api/v1/usage/quotas?user_id=u&metric_type={metric}"), SERVICE)
+            .get(
+                &format!("/api/v1/usage/quotas?user_id={user}&metric_type={metric}"),
+                SERVICE,
+            )
             .await;
         quotas.body["quotas"][0]["current_usage"].clone()
     }
@@ -157,4 +162,12 @@ async fn answer(response: Response) -> Answer {
 /// How many answers have a status.
 pub fn count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
+}
+
+/// Drives a request until something happens on its way; it must not be answered before.
+pub async fn until(request: impl Future<Output = Answer>, something: impl Future<Output = ()>) {
+    tokio::select! {
+        answer = request => panic!("it was answered: {answer:?}"),
+        () = something => {}
+    }
 }

@@ -1,9 +1,14 @@
 //! The public surface, on the real stack: one module per behaviour.
 
 mod bad_input;
+mod books;
+mod budgets;
 mod callers;
 mod counted_once;
 mod gauges;
+mod interrupted;
 mod over_admission;
 mod real_input;
 mod support;
+mod unreliable;
+mod wire;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use metering_domain::{
     metric::Kind,
     period::Period,
@@ -70,8 +70,9 @@ impl Limits {
 }
 
 impl Configuration {
-    /// The terms with which a counter is born: those in force now, or at its period's end if that
-    /// is past, since a statement uses what is in force then. Standing counters: those of now.
+    /// The terms with which a counter is born: those in force now, whenever the event that needs it
+    /// came, so that a limit changed meanwhile binds it. Of a period that is over: those at its end,
+    /// since a statement uses what is in force then.
     pub fn terms_at_birth(
         &self,
         metric: &str,
@@ -79,12 +80,9 @@ impl Configuration {
         period: &Period,
         now: DateTime<Utc>,
     ) -> Result<Terms, StoreError> {
-        let last = match kind {
-            Kind::Sum => now.min(period.end - TimeDelta::milliseconds(1)),
-            Kind::Gauge | Kind::Lease => now,
-        };
-        let earlier = self.past.iter().find(|(until, _)| *until > last);
-        earlier.map_or(&self.limits, |(_, limits)| limits).terms(metric)
+        let is_over = kind == Kind::Sum && period.end <= now;
+        let at_its_end = self.past.iter().find(|(until, _)| is_over && *until >= period.end);
+        at_its_end.map_or(&self.limits, |(_, limits)| limits).terms(metric)
     }
 
     /// Replaces the limits at `now` and remembers those before.

@@ -132,25 +132,18 @@ impl Store {
             let attempt = self.context.attempt();
             let done = self.confirmed.take(what.key);
             let denied = self.denials.take(what.key);
-            let give_back = |store: &Self| {
-                store.confirmed.add(what.key, done.iter().cloned());
-                store.denials.add(what.key, denied);
-            };
             let error = match self.send_count(what, &attempt, &done, denied).await {
                 Ok(after) => return Ok(Counted::Pending(attempt, Box::new(Counter::from_item(&after)?))),
                 Err(error) => error,
             };
             if let Some(UpdateItemError::ConditionalCheckFailedException(unmet)) = error.as_service_error() {
-                give_back(self);
-                let Some(image) = unmet.item() else {
-                    return Ok(Counted::Missing);
-                };
-                let counter = Counter::from_item(image)?;
-                return Ok(if counter.sealed {
-                    Counted::Sealed
-                } else {
-                    Counted::TooLittle(Box::new(counter))
-                });
+                let counter = unmet.item().map(Counter::from_item).transpose()?;
+                let counted = uncounted(&attempt, counter);
+                if !matches!(counted, Counted::Pending(..)) {
+                    self.confirmed.add(what.key, done);
+                    self.denials.add(what.key, denied);
+                }
+                return Ok(counted);
             }
             // The write may have landed: the entries are off or not, removing them again is free;
             // denials that may have been added are not added again.
@@ -195,7 +188,8 @@ impl Store {
             expression.push_str(&format!("pending.#d{index}"));
             request = request.expression_attribute_names(format!("#d{index}"), name);
         }
-        let mut condition = "attribute_exists(pk) AND attribute_not_exists(sealed)".to_owned();
+        let mut condition =
+            "attribute_exists(pk) AND attribute_not_exists(sealed) AND attribute_not_exists(pending.#own)".to_owned();
         // What does not raise usage is never refused.
         if what.enforce && what.value > Decimal::ZERO {
             condition.push_str(" AND remaining >= :v");
@@ -398,6 +392,19 @@ impl Store {
             Err(error) if is_unmet(&error) => Ok(false),
             Err(error) => Err(failed("abandon", error)),
         }
+    }
+}
+
+/// Why the condition of a count was not met, from the counter that did not meet it.
+fn uncounted(attempt: &str, counter: Option<Counter>) -> Counted {
+    match counter {
+        None => Counted::Missing,
+        // The network carried it twice, and this is the second.
+        Some(counter) if counter.pending.contains_key(attempt) => {
+            Counted::Pending(attempt.to_owned(), Box::new(counter))
+        }
+        Some(counter) if counter.sealed => Counted::Sealed,
+        Some(counter) => Counted::TooLittle(Box::new(counter)),
     }
 }
 

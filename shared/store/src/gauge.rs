@@ -175,12 +175,23 @@ impl Store {
                 };
                 Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(after)))))
             }
-            Transacted::Unmet(unmet) if unmet.contains(&0) => match self.event_get(&draft.id, draft.received_at).await?
-            {
-                Some(found) => Ok(Some(self.replay(draft, found).await?)),
-                None => Ok(None),
-            },
+            Transacted::Unmet(unmet) if unmet.contains(&0) => self.gauge_found(draft, event).await,
             Transacted::Unmet(_) => Ok(None),
+        }
+    }
+
+    /// The event is there: by this very transaction, if its answer was lost, or by another request.
+    async fn gauge_found(&self, draft: &Draft, event: Event) -> Result<Option<Tracked>, StoreError> {
+        match self.event_get(&draft.id, draft.received_at).await? {
+            Some(found) if found.attempt == event.attempt => {
+                let counter = match event.counter_key() {
+                    Some(key) => self.counter_get(&key).await?.map(Box::new),
+                    None => None,
+                };
+                Ok(Some(Tracked::Recorded(Box::new(found), counter)))
+            }
+            Some(found) => Ok(Some(self.replay(draft, found).await?)),
+            None => Ok(None),
         }
     }
 

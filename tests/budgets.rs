@@ -1,0 +1,177 @@
+//! What one HTTP call costs in the store: every request of the call counted, credentials and
+//! configuration included, and the capacity units that the engine reports.
+//!
+//! Caches are warm, items below 1 KB. The numbers are the promise of the README's table.
+
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use usage_local::Instance;
+
+use crate::{
+    support::{Client, SERVICE, TRACK},
+    wire::{Fate, Wire},
+};
+
+const DOCUMENTS: &str = "document_processing";
+
+/// What a call may cost at most.
+struct Budget {
+    requests: usize,
+    write_units: u32,
+    read_units: u32,
+}
+
+/// A service behind a wire that counts.
+struct Metered {
+    client: Client,
+    wire: Wire,
+    instance: Instance,
+}
+
+impl Metered {
+    async fn start() -> Self {
+        let client = Client::start().await;
+        let wire = Wire::new(|_| Fate::Pass);
+        let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
+        client.subscribe("u", "basic").await;
+        Self { client, wire, instance }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> u16 {
+        let body = body.map(Value::to_string);
+        let base = self.instance.url();
+        let answer = self.client.send_to(&base, method, path, Some(SERVICE), body);
+        answer.await.status
+    }
+
+    async fn track(&self, body: &Value) -> u16 {
+        self.call(Method::POST, TRACK, Some(body)).await
+    }
+
+    /// What passed since this was last asked is within the budget.
+    fn assert_within(&self, what: &str, budget: &Budget) {
+        let passed = self.wire.passed();
+        let (mut read, mut written) = (Decimal::ZERO, Decimal::ZERO);
+        for request in &passed {
+            // A refused condition reports nothing and costs what the item does, below 1 KB one unit
+            // (Amazon DynamoDB Developer Guide, "Capacity unit consumption for write operations").
+            let units = request.units.unwrap_or(Decimal::ONE);
+            if request.call.reads() {
+                read += units;
+            } else {
+                written += units;
+            }
+        }
+        println!(
+            "{what}: {} requests, {written} write units, {read} read units",
+            passed.len()
+        );
+        assert!(!passed.is_empty(), "{what} went through another wire");
+        assert!(passed.len() <= budget.requests, "{what}: {passed:?}");
+        assert!(written <= budget.write_units.into(), "{what}: {passed:?}");
+        assert!(read <= budget.read_units.into(), "{what}: {passed:?}");
+    }
+}
+
+fn event() -> Value {
+    json!({"user_id": "u", "metric_type": DOCUMENTS, "metric_value": 1, "resource_id": "doc_12345",
+        "endpoint": "/api/v1/documents", "operation": "process", "response_time_ms": 150,
+        "metadata": {"pages": 12, "ip": "192.0.2.1", "country": "DE"}})
+}
+
+fn identified(key: &str) -> Value {
+    let mut event = event();
+    event["idempotency_key"] = json!(key);
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_stays_within_its_budget() {
+    let metered = Metered::start().await;
+    let quota = "/api/v1/usage/check-quota/document_processing?user_id=u";
+    let summary = "/api/v1/usage/summary?user_id=u";
+    // Warm: the key, the subscription, the counter.
+    assert_eq!(metered.track(&event()).await, 201);
+    metered.wire.passed();
+
+    assert_eq!(metered.track(&event()).await, 201);
+    metered.assert_within(
+        "track",
+        &Budget {
+            requests: 2,
+            write_units: 3,
+            read_units: 0,
+        },
+    );
+    assert_eq!(metered.track(&identified("k")).await, 201);
+    metered.assert_within(
+        "track with an identity",
+        &Budget {
+            requests: 3,
+            write_units: 3,
+            read_units: 1,
+        },
+    );
+    assert_eq!(metered.track(&identified("k")).await, 200);
+    metered.assert_within(
+        "duplicate",
+        &Budget {
+            requests: 2,
+            write_units: 0,
+            read_units: 2,
+        },
+    );
+    assert_eq!(metered.call(Method::GET, quota, None).await, 200);
+    metered.assert_within(
+        "check-quota",
+        &Budget {
+            requests: 1,
+            write_units: 0,
+            read_units: 1,
+        },
+    );
+    assert_eq!(metered.call(Method::GET, summary, None).await, 200);
+    metered.assert_within(
+        "summary",
+        &Budget {
+            requests: 2,
+            write_units: 0,
+            read_units: 1,
+        },
+    );
+    metered.client.limit("u", DOCUMENTS, 3).await;
+    for (what, body) in [("denial", event()), ("denial with an identity", identified("other"))] {
+        // The entry of the last admission may still be pending; a confirmed one goes with a write.
+        metered.track(&event()).await;
+        metered.wire.passed();
+        assert_eq!(metered.track(&body).await, 429);
+        metered.assert_within(
+            what,
+            &Budget {
+                requests: 3,
+                write_units: 1,
+                read_units: 2,
+            },
+        );
+    }
+}
+
+/// Confirmed entries go with the next write, so a counter stays below 1 KB while four write at
+/// once, and below 3 KB while thirty-two do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_counter_stays_small() {
+    let metered = Metered::start().await;
+    metered.client.limit("u", DOCUMENTS, 10_000).await;
+    metered.track(&event()).await;
+    for (width, units_max) in [(4, Decimal::new(11, 1)), (32, Decimal::new(3, 0))] {
+        metered.wire.passed();
+        let base = metered.instance.url();
+        metered.client.track_all(&[base], vec![event(); 200], width).await;
+        let passed = metered.wire.passed();
+        let updates = passed.iter().filter(|passed| passed.call.operation == "UpdateItem");
+        let units: Decimal = updates.filter_map(|passed| passed.units).sum();
+        println!("{units} write units for 200 counts, {width} at once");
+        assert!(units <= units_max * Decimal::from(200), "{width} at once: {units}");
+    }
+}
