@@ -11,6 +11,9 @@ use rust_decimal::Decimal;
 
 use crate::{Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, subscription::Target};
 
+/// How often one look at a counter resolves what crashes left on it.
+const SETTLE_TURNS_MAX: u32 = 8;
+
 /// Quotas of one owner in its present period.
 #[derive(Debug, Clone)]
 pub struct Quotas {
@@ -116,11 +119,18 @@ impl Store {
         Ok(Some(quotas))
     }
 
-    /// The counter after entries whose writers are gone were resolved, if it has any.
-    async fn settled(&self, counter: Counter) -> Result<Counter, StoreError> {
-        if !self.resolve_stale(&counter).await? {
-            return Ok(counter);
+    /// The counter after entries whose writers are gone were resolved, if it has any. What a crash
+    /// of many leaves beyond the bound is resolved by the next look.
+    async fn settled(&self, mut counter: Counter) -> Result<Counter, StoreError> {
+        for _ in 0..SETTLE_TURNS_MAX {
+            if !self.resolve_stale(&counter).await? {
+                break;
+            }
+            match self.counter_get(&counter.key).await? {
+                Some(after) => counter = after,
+                None => break,
+            }
         }
-        Ok(self.counter_get(&counter.key).await?.unwrap_or(counter))
+        Ok(counter)
     }
 }
