@@ -1,112 +1,271 @@
-//! Who may do what.
+//! Who may do what: every endpoint by every kind of caller.
+
+use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, Client, SERVICE};
+use crate::support::{ADMIN, Answer, Client, SERVICE, TRACK};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_caller_gets_the_documented_answer() {
-    let client = Client::start().await;
-    client.subscribe("u", "basic").await;
-    let user = client.token(json!({"user_id": "u"})).await;
-    let other = client.token(json!({"user_id": "v"})).await;
-    let admin = client.token(json!({"user_id": "boss", "admin": true})).await;
-    let expired = client.token(json!({"user_id": "u", "expires_in_seconds": -1})).await;
-    let reader = client
-        .post(
-            "/api/v1/usage/admin/api-keys",
-            ADMIN,
-            json!({"name": "r", "scopes": ["usage:read"]}),
-        )
+const API_KEYS: &str = "/api/v1/usage/admin/api-keys";
+
+/// What an endpoint asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To read a user's data.
+    Read,
+    /// To read one object: that of another user is not there.
+    ReadOne,
+    /// To report a user's usage.
+    Write,
+    /// To administer.
+    Admin,
+}
+
+/// Every endpoint, about user `u`: what it needs, its method and path, a body.
+fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
+    let usage = |needs, line: &str, body| {
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        (needs, format!("{method} /api/v1/usage/{path}"), body)
+    };
+    let (read, admin) = (Needs::Read, Needs::Admin);
+    let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
+    let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
+    vec![
+        (Needs::Nothing, "GET /".to_owned(), Value::Null),
+        (Needs::Nothing, "GET /health".to_owned(), Value::Null),
+        usage(Needs::Write, "POST track", event_body),
+        usage(read, "GET summary?user_id=u", Value::Null),
+        usage(read, "GET quotas?user_id=u", Value::Null),
+        usage(read, "GET check-quota/api_calls?user_id=u", Value::Null),
+        usage(read, "GET events?user_id=u", Value::Null),
+        usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
+        usage(
+            admin,
+            "POST admin/subscriptions",
+            json!({"user_id": "w", "plan": "basic", "id": "w"}),
+        ),
+        usage(admin, "GET admin/subscriptions", Value::Null),
+        usage(admin, "GET admin/subscriptions/w", Value::Null),
+        usage(admin, "PATCH admin/subscriptions/w", json!({"plan": "professional"})),
+        usage(admin, "PUT admin/quotas", quota),
+        usage(
+            admin,
+            "DELETE admin/quotas?user_id=u&metric_type=api_calls",
+            Value::Null,
+        ),
+        usage(
+            admin,
+            "POST admin/quotas/reset?user_id=u&metric_type=api_calls",
+            Value::Null,
+        ),
+        usage(admin, "GET admin/adjustments?user_id=u", Value::Null),
+        usage(
+            admin,
+            "POST admin/api-keys",
+            json!({"name": "n", "scopes": ["usage:read"]}),
+        ),
+        usage(admin, "GET admin/api-keys", Value::Null),
+        usage(admin, &format!("DELETE admin/api-keys/{key}"), Value::Null),
+    ]
+}
+
+/// Every kind of caller.
+async fn callers(client: &Client) -> BTreeMap<&'static str, Option<String>> {
+    let key = async |scopes: &[&str]| {
+        let body = json!({"name": "k", "scopes": scopes});
+        let made = client.post(API_KEYS, ADMIN, body).await;
+        let text = made.body["key"].as_str().expect("a key").to_owned();
+        (made.body["id"].as_str().expect("an id").to_owned(), text)
+    };
+    let (revoked_id, revoked) = key(&["usage:admin"]).await;
+    let path = format!("{API_KEYS}/{revoked_id}");
+    let revoke = client
+        .send_to(&client.stack.url(), Method::DELETE, &path, Some(ADMIN), None)
         .await;
-    let reader = reader.body["key"].as_str().expect("a key").to_owned();
-    let track = Some(json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1}));
-    let subscribe = Some(json!({"user_id": "w", "plan": "basic", "id": "w"}));
-    // none, wrong, expired, user, other user, read, write, admin key, admin token
-    let cases: [(Method, &str, Option<Value>, [u16; 9]); 7] = [
+    assert_eq!(revoke.status, 204, "{revoke:?}");
+    let soon = (client.now() + std::time::Duration::from_secs(30)).to_rfc3339();
+    let body = json!({"name": "k", "scopes": ["usage:admin"], "expires_at": soon});
+    let expired_key = client.post(API_KEYS, ADMIN, body).await.body["key"]
+        .as_str()
+        .map(str::to_owned);
+    assert!(expired_key.is_some());
+    client.clock(json!({"advance_seconds": 31})).await;
+    let token = async |body: Value| Some(client.token(body).await);
+    let user = token(json!({"user_id": "u"})).await;
+    let forged = user.as_ref().map(|token| format!("{}A", &token[..token.len() - 1]));
+    BTreeMap::from([
+        ("nobody", None),
+        ("no token", Some("nonsense".to_owned())),
+        ("forged token", forged),
         (
-            Method::POST,
-            "/api/v1/usage/track",
-            track,
-            [401, 401, 401, 201, 403, 403, 201, 201, 201],
+            "expired token",
+            token(json!({"user_id": "u", "expires_in_seconds": -1})).await,
         ),
+        ("unknown key", Some("mk_unknown".to_owned())),
+        ("revoked key", Some(revoked)),
+        ("expired key", expired_key),
+        ("user", user),
+        ("other user", token(json!({"user_id": "v"})).await),
+        ("reading key", Some(key(&["usage:read"]).await.1)),
+        ("writing key", Some(key(&["usage:write"]).await.1)),
+        ("service", Some(SERVICE.to_owned())),
+        ("administering key", Some(key(&["usage:admin"]).await.1)),
         (
-            Method::GET,
-            "/api/v1/usage/summary?user_id=u",
-            None,
-            [401, 401, 401, 200, 403, 200, 200, 200, 200],
+            "administrator's token",
+            token(json!({"user_id": "boss", "admin": true})).await,
         ),
-        (
-            Method::GET,
-            "/api/v1/usage/quotas?user_id=u",
-            None,
-            [401, 401, 401, 200, 403, 200, 200, 200, 200],
-        ),
-        (
-            Method::GET,
-            "/api/v1/usage/check-quota/api_calls?user_id=u",
-            None,
-            [401, 401, 401, 200, 403, 200, 200, 200, 200],
-        ),
-        (
-            Method::GET,
-            "/api/v1/usage/events?user_id=u",
-            None,
-            [401, 401, 401, 200, 403, 200, 200, 200, 200],
-        ),
-        (
-            Method::POST,
-            "/api/v1/usage/admin/subscriptions",
-            subscribe,
-            [401, 401, 401, 403, 403, 403, 403, 201, 200],
-        ),
-        (
-            Method::GET,
-            "/api/v1/usage/admin/api-keys",
-            None,
-            [401, 401, 401, 403, 403, 403, 403, 200, 200],
-        ),
-    ];
-    let callers: [Option<&str>; 9] = [
-        None,
-        Some("mk_wrong"),
-        Some(&expired),
-        Some(&user),
-        Some(&other),
-        Some(&reader),
-        Some(SERVICE),
-        Some(ADMIN),
-        Some(&admin),
-    ];
-    for (method, path, body, expected) in cases {
-        for (caller, expected) in callers.iter().zip(expected) {
-            let body = body.as_ref().map(Value::to_string);
-            let answer = client
-                .send_to(&client.stack.url(), method.clone(), path, *caller, body)
-                .await;
-            assert_eq!(answer.status, expected, "{method} {path} by {caller:?}: {answer:?}");
-            assert!(answer.headers.contains_key("x-request-id"));
+    ])
+}
+
+/// The documented answer; `Ok` is any success.
+fn expected(needs: Needs, caller: &str) -> Result<(), u16> {
+    match (needs, caller) {
+        (Needs::Nothing, _) => Ok(()),
+        (_, "nobody" | "no token" | "forged token" | "expired token") => Err(401),
+        (_, "unknown key" | "revoked key" | "expired key") => Err(401),
+        (_, "administering key" | "administrator's token") => Ok(()),
+        (Needs::Admin, _) => Err(403),
+        (_, "user" | "service") => Ok(()),
+        (Needs::ReadOne, "other user") => Err(404),
+        (_, "other user") => Err(403),
+        (Needs::Read | Needs::ReadOne, "reading key") | (Needs::Write, "writing key") => Ok(()),
+        (_, "reading key" | "writing key") => Err(403),
+        (_, other) => panic!("{other} is in no table"),
+    }
+}
+
+fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
+    assert!(answer.headers.contains_key("x-request-id"), "{what}");
+    match expected {
+        Ok(()) => assert!(matches!(answer.status, 200 | 201 | 204), "{what}: {answer:?}"),
+        Err(status) => {
+            assert_eq!(answer.status, status, "{what}: {answer:?}");
+            let codes = [(401, "unauthenticated"), (403, "forbidden"), (404, "not_found")];
+            let code = codes.into_iter().find(|(of, _)| *of == status).map(|(_, code)| code);
+            assert_eq!(answer.body["code"].as_str(), code, "{what}");
+            assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_by_every_caller() {
+    let client = Client::start().await;
+    client.subscribe("u", "basic").await;
+    let body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
+    let event = client.track(body).await.body["usage_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let spare = client
+        .post(API_KEYS, ADMIN, json!({"name": "spare", "scopes": ["usage:read"]}))
+        .await;
+    let spare = spare.body["id"].as_str().expect("an id");
+    let callers = callers(&client).await;
+    let endpoints = endpoints(&event, spare);
+    for (needs, line, body) in &endpoints {
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        for (caller, credentials) in &callers {
+            let body = (!body.is_null()).then(|| body.to_string());
+            let method = method.parse().expect("a method");
+            let url = client.stack.url();
+            let answer = client.send_to(&url, method, path, credentials.as_deref(), body).await;
+            assert_answered(&answer, expected(*needs, caller), &format!("{line} by {caller}"));
+        }
+    }
+    println!("{} endpoints, {} callers", endpoints.len(), callers.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_token_only_adds_to_sums_now() {
     let client = Client::start().await;
     let user = client.token(json!({"user_id": "u"})).await;
+    let an_hour_ago = (client.now() - std::time::Duration::from_secs(3600)).to_rfc3339();
     let refused = [
         json!({"metric_type": "storage_usage", "metric_value": 1, "mode": "level"}),
+        json!({"metric_type": "storage_usage", "metric_value": 1, "mode": "delta"}),
         json!({"metric_type": "api_calls", "metric_value": 1, "enforce": false}),
         json!({"metric_type": "api_calls", "metric_value": 1, "backfill": true}),
         json!({"metric_type": "api_calls", "metric_value": 0}),
+        json!({"metric_type": "api_calls", "metric_value": 1, "timestamp": an_hour_ago}),
     ];
     for body in refused {
-        assert_eq!(
-            client.post("/api/v1/usage/track", &user, body.clone()).await.status,
-            403,
-            "{body}"
-        );
+        assert_eq!(client.post(TRACK, &user, body.clone()).await.status, 403, "{body}");
     }
     assert_eq!(client.used("u", "api_calls").await, json!(0), "nothing was counted");
+    let body = json!({"metric_type": "api_calls", "metric_value": 1, "idempotency_key": "k"});
+    let own = client.post(TRACK, &user, body.clone()).await;
+    assert_eq!(own.status, 201);
+    // A service's event of the same name is another.
+    let mut service = body;
+    service["user_id"] = json!("u");
+    let other = client.track(service).await;
+    assert_eq!(other.status, 201);
+    assert_ne!(own.body["usage_id"], other.body["usage_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_its_callers_and_its_querys() {
+    let client = Client::start().await;
+    for _ in 0..3 {
+        client
+            .track(json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1}))
+            .await;
+    }
+    let page = client.get("/api/v1/usage/events?user_id=u&limit=2", SERVICE).await;
+    let cursor = page.body["next_cursor"].as_str().expect("a cursor").to_owned();
+    let with = |query: &str| format!("/api/v1/usage/events?{query}&cursor={cursor}");
+    let rest = client.get(&with("user_id=u&limit=5"), SERVICE).await;
+    assert_eq!(
+        (rest.status, rest.body["events"].as_array().map(Vec::len)),
+        (200, Some(1))
+    );
+    assert_eq!(rest.body["next_cursor"], Value::Null);
+    assert_eq!(
+        client.get(&with("user_id=v"), SERVICE).await.status,
+        400,
+        "another query"
+    );
+    assert_eq!(
+        client.get(&with("user_id=u"), ADMIN).await.status,
+        400,
+        "another caller"
+    );
+    let user = client.token(json!({"user_id": "u"})).await;
+    assert_eq!(client.get(&with("user_id=u"), &user).await.status, 400, "a user");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_lives_a_minute_at_most() {
+    let client = Client::start().await;
+    let made = client
+        .post(API_KEYS, ADMIN, json!({"name": "k", "scopes": ["usage:read"]}))
+        .await;
+    let key = made.body["key"].as_str().expect("a key").to_owned();
+    let read = async || client.get("/api/v1/usage/summary?user_id=u", &key).await.status;
+    assert_eq!(read().await, 200);
+    let path = format!("{API_KEYS}/{}", made.body["id"].as_str().expect("an id"));
+    for _ in 0..2 {
+        let revoked = client
+            .send_to(&client.stack.url(), Method::DELETE, &path, Some(ADMIN), None)
+            .await;
+        assert_eq!(revoked.status, 204, "twice is the same");
+    }
+    client.clock(json!({"advance_seconds": 60})).await;
+    assert_eq!(read().await, 401);
+    let keys = client.get(API_KEYS, ADMIN).await.body;
+    let listed = keys["api_keys"]
+        .as_array()
+        .expect("keys")
+        .iter()
+        .find(|key| key["id"] == made.body["id"]);
+    let listed = listed.expect("it stays listed");
+    assert_eq!(listed["key"], Value::Null, "no list shows a key");
+    assert!(
+        listed["revoked_at"].is_string() && listed["last_used_at"].is_string(),
+        "{listed}"
+    );
 }

@@ -1,6 +1,8 @@
 //! A stack of its own per test, and the requests that a client sends.
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
+use metering_store::context::Source as _;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use usage_local::{Options, Stack};
@@ -53,6 +55,23 @@ impl Client {
             request = request.header("content-type", "application/json").body(body);
         }
         answer(request.send().await.expect("the stack answers")).await
+    }
+
+    /// A POST of any bytes with just these headers, by a service unless they say otherwise.
+    pub async fn send_raw(&self, base: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = self.http.post(format!("{base}{path}")).body(body);
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            request = request.bearer_auth(SERVICE);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send().await.expect("the stack answers")).await
+    }
+
+    /// The stack's present instant.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.stack.clock().now()
     }
 
     pub async fn get(&self, path: &str, credentials: &str) -> Answer {
@@ -124,15 +143,15 @@ impl Client {
         put.body
     }
 
+    /// A user's quota as it stands.
+    pub async fn quota(&self, user: &str, metric: &str) -> Value {
+        let path = format!("/api/v1/usage/quotas?user_id={user}&metric_type={metric}");
+        self.get(&path, SERVICE).await.body["quotas"][0].clone()
+    }
+
     /// What a user has used.
     pub async fn used(&self, user: &str, metric: &str) -> Value {
-        let quotas = self
-            .get(
-                &format!("/api/v1/usage/quotas?user_id={user}&metric_type={metric}"),
-                SERVICE,
-            )
-            .await;
-        quotas.body["quotas"][0]["current_usage"].clone()
+        self.quota(user, metric).await["current_usage"].clone()
     }
 
     /// Moves the stack's clock.

@@ -1,6 +1,6 @@
 //! API keys: created (shown once), listed, revoked.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -33,32 +33,12 @@ fn body_of(key: &ApiKey, text: Option<&str>) -> Value {
     })
 }
 
-fn scopes(value: &Value) -> Result<Vec<String>, Fault> {
-    let Some(names) = value.as_array() else {
-        return Err(Fault::new(FieldCode::WrongType, "must be a list of scopes"));
-    };
-    if names.is_empty() {
-        return Err(Fault::new(FieldCode::TooFewItems, "must hold at least one scope"));
-    }
-    let known = |name: &Value| {
-        name.as_str()
-            .and_then(Scope::parse)
-            .map(|scope| scope.as_str().to_owned())
-    };
-    let mut scopes = names
-        .iter()
-        .map(|name| {
-            known(name).ok_or_else(|| {
-                Fault::new(
-                    FieldCode::UnknownValue,
-                    format!("must be of {}", Scope::NAMES.join(", ")),
-                )
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    scopes.sort();
-    scopes.dedup();
-    Ok(scopes)
+fn scope(value: &Value) -> Result<Scope, Fault> {
+    let known = value.as_str().and_then(Scope::parse);
+    known.ok_or_else(|| {
+        let detail = format!("must be one of {}", Scope::NAMES.join(", "));
+        Fault::new(FieldCode::UnknownValue, detail)
+    })
 }
 
 /// `POST /admin/api-keys`: the only answer that shows the key.
@@ -71,14 +51,15 @@ pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> 
     let now = call.info.now;
     let mut fields = Fields::body(body.0)?;
     let key_name = fields.required("name", read::text(NAME_CHARS_MAX));
-    let scopes = fields.required("scopes", scopes);
+    let scopes = fields.required_list("scopes", scope);
     let expires_at = fields.optional("expires_at", read::instant);
     if expires_at.is_some_and(|at| at <= now) {
         fields.fail("expires_at", FieldCode::OutOfRange, "must be in the future");
     }
     let (key_name, scopes) = fields.finish(key_name.zip(scopes))?;
+    let scopes: BTreeSet<String> = scopes.into_iter().map(|scope| scope.as_str().to_owned()).collect();
     let text = format!("mk_{:032x}{:032x}", app.context.random(), app.context.random());
-    let key = ApiKey::new(&text, &key_name, scopes, now, expires_at);
+    let key = ApiKey::new(&text, &key_name, scopes.into_iter().collect(), now, expires_at);
     let shown = body_of(&key, None);
     let audit = call.audit(
         app.context.id("aud"),

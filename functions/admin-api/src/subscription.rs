@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use http::StatusCode;
 use metering_domain::{
     period::{PeriodLength, Schedule},
-    plan::find_built_in,
+    plan::{self, find_built_in},
 };
 use metering_edge::{
     App,
@@ -47,18 +47,19 @@ struct Wanted {
     starts_at: Option<DateTime<Utc>>,
 }
 
-fn plan(value: &Value) -> Result<String, Fault> {
+fn known_plan(value: &Value) -> Result<String, Fault> {
     let known = value.as_str().and_then(find_built_in);
-    known
-        .map(|plan| plan.id.clone())
-        .ok_or_else(|| Fault::new(FieldCode::UnknownValue, "is not a known plan"))
+    known.map(|plan| plan.id.clone()).ok_or_else(|| {
+        let known: Vec<&str> = plan::built_in().iter().map(|plan| plan.id.as_str()).collect();
+        Fault::new(FieldCode::UnknownValue, format!("must be one of {}", known.join(", ")))
+    })
 }
 
 fn wanted(body: Value) -> Result<Wanted, Problem> {
     let mut fields = Fields::body(body)?;
     let id = fields.optional("id", read::new_subscription_id);
     let user_id = fields.required("user_id", read::user_id);
-    let plan = fields.required("plan", plan);
+    let plan = fields.required("plan", known_plan);
     let timezone = fields.optional("timezone", read::timezone);
     let billing_anchor = fields.optional("billing_anchor", read::instant);
     let period_length = fields.optional(
@@ -211,7 +212,7 @@ pub async fn change_plan(
         return Ok(before);
     }
     let mut fields = Fields::body(body.0)?;
-    let plan = fields.required("plan", plan);
+    let plan = fields.required("plan", known_plan);
     let plan = fields.finish(plan)?;
     let now = call.info.now;
     let unknown = || Problem::not_found("subscription");

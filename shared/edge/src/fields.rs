@@ -95,6 +95,27 @@ impl Fields {
         }
     }
 
+    /// A list of at least one element that must be there; each element is read by itself.
+    pub fn required_list<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Option<Vec<T>> {
+        let elements = self.required(name, |value| match value.as_array() {
+            None => Err(Fault::new(FieldCode::WrongType, "must be a list")),
+            Some(elements) if elements.is_empty() => Err(Fault::new(FieldCode::TooFewItems, "must not be empty")),
+            Some(elements) => Ok(elements.clone()),
+        })?;
+        let mut all = Vec::with_capacity(elements.len());
+        for (index, element) in elements.iter().enumerate() {
+            match read(element) {
+                Ok(element) => all.push(element),
+                Err(Fault(code, detail)) => self.errors.push(FieldError {
+                    pointer: format!("{}/{index}", self.pointer(name)),
+                    code,
+                    detail,
+                }),
+            }
+        }
+        (all.len() == elements.len()).then_some(all)
+    }
+
     fn read<T>(&mut self, name: &str, value: &Value, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
         match read(value) {
             Ok(value) => Some(value),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
     ids,
-    metric::{Metric, find_built_in},
+    metric::{Metric, built_in, find_built_in},
     number::{NumberError, parse_number, plain},
     period::parse_instant,
 };
@@ -89,12 +89,17 @@ pub fn new_subscription_id(value: &Value) -> Result<String, Fault> {
     }
 }
 
+fn unknown_metric() -> String {
+    let known: Vec<&str> = built_in().iter().map(|metric| metric.metric_type.as_str()).collect();
+    format!("must be one of {}", known.join(", "))
+}
+
 /// A known metric.
 pub fn metric(value: &Value) -> Result<Metric, Fault> {
     let name = string(value)?;
     find_built_in(name)
         .cloned()
-        .map_or_else(|| fault(FieldCode::UnknownValue, "is not a known metric"), Ok)
+        .map_or_else(|| fault(FieldCode::UnknownValue, unknown_metric()), Ok)
 }
 
 /// A number, or a decimal text, between `least` and 10^12 with at most 9 decimals.
