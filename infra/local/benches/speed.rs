@@ -2,6 +2,7 @@
 //! writes and reads without us. `cargo bench -p usage-local`; numbers are printed, never asserted.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use aws_sdk_dynamodb::{
 use metering_edge::aws::dynamodb_client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use usage_local::{Options, Stack};
+use usage_local::{ADMIN_KEY, Options, SERVICE_KEY, Stack};
 
 /// Before anything is measured: caches, connections, the branch predictor.
 const WARM_UP: usize = 300;
@@ -30,6 +31,7 @@ struct Service {
     http: reqwest::Client,
     base: String,
     path: &'static str,
+    key: &'static str,
     body: Option<Value>,
 }
 
@@ -40,21 +42,25 @@ impl Work for Service {
             Some(body) => self.http.post(url).json(body),
             None => self.http.get(url),
         };
-        let answer = request.bearer_auth("mk_dev_service").send().await.expect("an answer");
+        let answer = request.bearer_auth(self.key).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.status());
         answer.bytes().await.expect("a body");
     }
 }
 
-/// The engine through the SDK: the two writes of a track.
+/// The engine through the SDK: the two writes of a track, on copies of the service's own items.
 struct Writes(Raw);
 /// The engine through the SDK: the one read of a check.
 struct Read(Raw);
 
+type Item = HashMap<String, AttributeValue>;
+
+#[derive(Clone)]
 struct Raw {
     client: Client,
     events: String,
     state: String,
+    event: Item,
 }
 
 fn s(text: impl Into<String>) -> AttributeValue {
@@ -66,27 +72,60 @@ fn n(number: impl ToString) -> AttributeValue {
 }
 
 impl Raw {
-    fn of(stack: &Stack) -> Self {
-        Self {
-            client: dynamodb_client(&stack.dynamodb_endpoint(), None),
-            events: stack.events_table().to_owned(),
-            state: stack.state_table().to_owned(),
-        }
-    }
-
-    async fn put_counter(&self) {
-        let empty = || AttributeValue::M(Default::default());
-        let put = self.client.put_item().table_name(&self.state);
-        let put = put.item("pk", s("RAW")).item("sk", s("RAW")).item("used", n(0));
-        let put = put.item("remaining", n(1_000_000_000)).item("pending", empty());
+    /// Copies the counter of the service to a place of its own, and takes an event as the pattern.
+    async fn of(stack: &Stack) -> Self {
+        let client = dynamodb_client(&stack.dynamodb_endpoint(), None);
+        let (events, state) = (stack.events_table().to_owned(), stack.state_table().to_owned());
+        let found = client
+            .scan()
+            .table_name(&state)
+            .send()
+            .await
+            .expect("a scan")
+            .items
+            .expect("items");
+        let is_counter = |item: &Item| item["sk"].as_s().is_ok_and(|sk| sk.starts_with("CTR#"));
+        let mut counter = found.into_iter().find(is_counter).expect("a counter");
+        counter.insert("pk".to_owned(), s("RAW"));
+        counter.insert("sk".to_owned(), s("RAW"));
+        counter.insert("pending".to_owned(), AttributeValue::M(Item::new()));
+        let put = client.put_item().table_name(&state).set_item(Some(counter));
         put.send().await.expect("stored");
+        let found = client
+            .scan()
+            .table_name(&events)
+            .send()
+            .await
+            .expect("a scan")
+            .items
+            .expect("items");
+        let event = found.into_iter().next().expect("an event");
+        Self {
+            client,
+            events,
+            state,
+            event,
+        }
     }
 }
 
 impl Work for Writes {
     async fn call(&self, worker: usize, number: usize) {
-        let Raw { client, events, state } = &self.0;
-        let entry = AttributeValue::M([("v".to_owned(), n(1)), ("t".to_owned(), n(1_700_000_000_000_u64))].into());
+        let Raw {
+            client,
+            events,
+            state,
+            event,
+        } = &self.0;
+        let entry = Item::from(
+            [
+                ("v", n(1)),
+                ("t", n(1_700_000_000_000_u64)),
+                ("e", s("0123456789abcdef")),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let entry = AttributeValue::M(entry);
         let mut expression = "SET used = used + :v, remaining = remaining - :v, pending.#own = :entry".to_owned();
         let mut count = client.update_item().table_name(state);
         if number > 0 {
@@ -108,17 +147,13 @@ impl Work for Writes {
             .await
             .expect("counted");
         let id = format!("EVT#{worker}-{number}-{}", uniquely());
+        let mut event = event.clone();
+        event.insert("pk".to_owned(), s(&id));
+        event.insert("ix_sk".to_owned(), s(id));
         client
             .put_item()
             .table_name(events)
-            .item("pk", s(&id))
-            .item("ix_pk", s("RAW#api_calls"))
-            .item("ix_sk", s(id))
-            .item("v", n(1))
-            .item("expires_at", n(4_000_000_000_u64))
-            .item("user_id", s("u"))
-            .item("metric_type", s("api_calls"))
-            .item("unit", s("calls"))
+            .set_item(Some(event))
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await
@@ -187,6 +222,11 @@ fn ms(duration: Duration) -> String {
     format!("{}.{:02}", micros / 1000, micros % 1000 / 10)
 }
 
+fn print(what: &str, connections: usize, who: &str, line: &Line) {
+    let (p50, p99, per_second) = (ms(line.p50), ms(line.p99), line.per_second);
+    println!("{what:<12} {connections:>2} connections  {who:<8} p50 {p50:>6} ms  p99 {p99:>6} ms  {per_second:>6}/s");
+}
+
 async fn compare(what: &str, ours: &Arc<impl Work>, raw: &Arc<impl Work>) {
     for connections in [1, 16] {
         // Alternating, the better of two each, so that a busy moment of the machine hits both.
@@ -204,12 +244,7 @@ async fn compare(what: &str, ours: &Arc<impl Work>, raw: &Arc<impl Work>) {
         };
         let share = service.per_second * 100 / engine.per_second;
         for (who, line) in [("engine", &engine), ("service", &service)] {
-            println!(
-                "{what:<12} {connections:>2} connections  {who:<8} p50 {:>6} ms  p99 {:>6} ms  {:>6}/s",
-                ms(line.p50),
-                ms(line.p99),
-                line.per_second
-            );
+            print(what, connections, who, line);
         }
         println!("{what:<12} {connections:>2} connections  service / engine: {share} %");
     }
@@ -223,19 +258,34 @@ async fn main() {
         data_dir: Some(dir.path().join("data")),
     };
     let stack = Stack::start(options).await.expect("the stack starts");
-    let raw = Raw::of(&stack);
-    raw.put_counter().await;
-    let service = |path, body| {
+    // What HTTP, the gateway and the function's boundary take without any store.
+    let idle = Arc::new(Service {
+        http: reqwest::Client::new(),
+        base: stack.url(),
+        path: "/health",
+        key: SERVICE_KEY,
+        body: None,
+    });
+    for connections in [1, 16] {
+        print("health", connections, "service", &measure(&idle, connections).await);
+    }
+    let service = |path, key, body| {
         Arc::new(Service {
             http: reqwest::Client::new(),
             base: stack.url(),
             path,
+            key,
             body,
         })
     };
+    let subscription = json!({"id": "sub_u", "user_id": "u", "plan": "enterprise"});
+    let subscribe = service("/api/v1/usage/admin/subscriptions", ADMIN_KEY, Some(subscription));
+    subscribe.call(0, 0).await;
     let event = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
-    let track = service("/api/v1/usage/track", Some(event));
-    let check = service("/api/v1/usage/check-quota/api_calls?user_id=u", None);
-    compare("track", &track, &Arc::new(Writes(Raw::of(&stack)))).await;
+    let track = service("/api/v1/usage/track", SERVICE_KEY, Some(event));
+    track.call(0, 0).await;
+    let check = service("/api/v1/usage/check-quota/api_calls?user_id=u", SERVICE_KEY, None);
+    let raw = Raw::of(&stack).await;
+    compare("track", &track, &Arc::new(Writes(raw.clone()))).await;
     compare("check-quota", &check, &Arc::new(Read(raw))).await;
 }
