@@ -72,6 +72,13 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     ]
 }
 
+/// What one token says, signed as another.
+fn forged(says: &str, signed: &str) -> String {
+    let content = says.rsplit_once('.').expect("a token").0;
+    let signature = signed.rsplit_once('.').expect("a token").1;
+    format!("{content}.{signature}")
+}
+
 /// Every kind of caller.
 async fn callers(client: &Client) -> BTreeMap<&'static str, Option<String>> {
     let key = async |scopes: &[&str]| {
@@ -95,7 +102,11 @@ async fn callers(client: &Client) -> BTreeMap<&'static str, Option<String>> {
     client.clock(json!({"advance_seconds": 31})).await;
     let token = async |body: Value| Some(client.token(body).await);
     let user = token(json!({"user_id": "u"})).await;
-    let forged = user.as_ref().map(|token| format!("{}A", &token[..token.len() - 1]));
+    let other = token(json!({"user_id": "v"})).await;
+    let forged = user
+        .as_deref()
+        .zip(other.as_deref())
+        .map(|(user, other)| forged(user, other));
     BTreeMap::from([
         ("nobody", None),
         ("no token", Some("nonsense".to_owned())),
@@ -108,7 +119,7 @@ async fn callers(client: &Client) -> BTreeMap<&'static str, Option<String>> {
         ("revoked key", Some(revoked)),
         ("expired key", expired_key),
         ("user", user),
-        ("other user", token(json!({"user_id": "v"})).await),
+        ("other user", other),
         ("reading key", Some(key(&["usage:read"]).await.1)),
         ("writing key", Some(key(&["usage:write"]).await.1)),
         ("service", Some(SERVICE.to_owned())),

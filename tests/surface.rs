@@ -9,6 +9,8 @@ mod gauges;
 mod interrupted;
 mod over_admission;
 mod real_input;
+mod sample_events;
 mod support;
+mod times;
 mod unreliable;
 mod wire;

@@ -1,0 +1,60 @@
+//! The events in `events/`, handed to the functions as Lambda would.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use metering_edge::{App, aws::dynamodb_client, config::Config, lambda::handler};
+use metering_store::Context;
+use serde_json::Value;
+use usage_local::{Options, Stack};
+
+/// The status that each sample is answered with, first and when it is sent again.
+fn expected(name: &str) -> [u16; 2] {
+    match name {
+        "admin-create-subscription.json" => [201, 201],
+        "check-quota.json" => [200, 200],
+        "track.json" => [201, 200],
+        other => panic!("events/{other} is in no test"),
+    }
+}
+
+fn app(stack: &Stack) -> Arc<App> {
+    let environment = BTreeMap::from([
+        ("EVENTS_TABLE", stack.events_table()),
+        ("STATE_TABLE", stack.state_table()),
+        ("JWT_ISSUER", "https://issuer.example"),
+        ("JWT_AUDIENCE", "usage-metering"),
+        ("JWKS_URL", "https://issuer.example/.well-known/jwks.json"),
+        ("LOG_LEVEL", "info"),
+    ]);
+    let config = Config::from_lookup(&|name| environment.get(name).map(|value| (*value).to_owned()));
+    let context = Context::new(Arc::new(stack.clock().clone()));
+    App::new(
+        config.expect("a configuration"),
+        context,
+        dynamodb_client(&stack.dynamodb_endpoint(), None),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sample_is_understood() {
+    let stack = Stack::start(Options::default()).await.expect("the stack starts");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+    let mut seen = 0;
+    for file in fs::read_dir(folder).expect("the folder of samples") {
+        let file = file.expect("a file");
+        let name = file.file_name().to_string_lossy().into_owned();
+        let event = fs::read_to_string(file.path()).expect("a sample");
+        let function = if name.starts_with("admin-") {
+            handler(admin_api::router(app(&stack)))
+        } else {
+            handler(tracking_api::router(app(&stack)))
+        };
+        for status in expected(&name) {
+            let answer = function(event.clone()).await.expect("an answer");
+            let answer: Value = serde_json::from_str(&answer).expect("JSON");
+            assert_eq!(answer["statusCode"], status, "{name}: {answer}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
