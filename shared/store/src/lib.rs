@@ -25,8 +25,10 @@ pub mod limit;
 pub mod mutation;
 pub mod quota;
 pub mod reset;
+pub mod resolve;
 pub mod subscription;
 pub mod track;
+pub mod track_batch;
 
 use std::sync::Arc;
 

@@ -28,16 +28,16 @@ use crate::{
 /// How often a request finds its period closed or its subscription ended before it gives up.
 const RESOLUTIONS_MAX: u32 = 4;
 /// How often one charge starts over: births, abandoned attempts and waits together.
-const TURNS_MAX: u32 = 40;
+pub(crate) const TURNS_MAX: u32 = 40;
 /// How often a writer waits for entries that could make room.
-const WAITS_MAX: u32 = 10;
+pub(crate) const WAITS_MAX: u32 = 10;
 /// How long it waits for them.
-const WAIT: Duration = Duration::from_millis(25);
+pub(crate) const WAIT: Duration = Duration::from_millis(25);
 /// How often a birth is tried again.
 const BIRTHS_MAX: u32 = 12;
 
 /// What became of a draft.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Tracked {
     /// It is stored; the counter after it, none for history.
     Recorded(Box<Event>, Option<Box<Counter>>),
@@ -73,6 +73,31 @@ pub(crate) struct Charge {
     pub late: bool,
 }
 
+/// Where a draft goes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// To this counter.
+    Charge(Charge),
+    /// To none: it was before the subscription's start.
+    History(Arc<Target>),
+    /// Nowhere.
+    Done(Tracked),
+}
+
+impl Charge {
+    /// The event of a draft that this attempt counted; `remaining` is what is left after it.
+    pub(crate) fn event(&self, draft: &Draft, attempt: &str, arm: u64, remaining: Decimal) -> Event {
+        Event {
+            counter: Some(self.key.sk()),
+            arm,
+            late: self.late,
+            over_limit: !draft.enforce && draft.value > Decimal::ZERO && remaining < Decimal::ZERO,
+            attempt: attempt.to_owned(),
+            ..Event::of(draft, &self.target.subscription_id)
+        }
+    }
+}
+
 impl Store {
     /// Stores a draft exactly once and charges it.
     pub async fn track(&self, draft: &Draft) -> Result<Tracked, StoreError> {
@@ -83,27 +108,11 @@ impl Store {
         }
         let mut late = false;
         for turn in 0..RESOLUTIONS_MAX {
-            let found = self
-                .subscription_resolve(
-                    &draft.user_id,
-                    draft.subscription_id.as_deref(),
-                    turn > 0,
-                    draft.received_at,
-                )
-                .await?;
-            let Some(mut target) = found else {
-                return Ok(Tracked::UnknownSubscription);
+            let charge = match self.place(draft, turn > 0, late).await? {
+                Place::Charge(charge) => charge,
+                Place::History(target) => return self.track_history(draft, &target).await,
+                Place::Done(tracked) => return Ok(tracked),
             };
-            if !target.active {
-                if draft.enforce {
-                    return self.inactive(draft).await;
-                }
-                target = Arc::new(Target::implicit(&draft.user_id, true));
-            }
-            if target.starts_at.is_some_and(|start| draft.timestamp < start) {
-                return self.track_history(draft, &target).await;
-            }
-            let charge = self.charge_of(draft, target, late)?;
             let charged = match draft.metric.kind {
                 Kind::Sum => self.charge_sum(draft, &charge).await?,
                 Kind::Gauge | Kind::Lease => self.charge_gauge(draft, &charge).await?,
@@ -114,6 +123,31 @@ impl Store {
             }
         }
         Err(StoreError::busy("track"))
+    }
+
+    /// What a draft is charged to; `refresh` asks the store about the subscription again.
+    pub(crate) async fn place(&self, draft: &Draft, refresh: bool, late: bool) -> Result<Place, StoreError> {
+        let found = self
+            .subscription_resolve(
+                &draft.user_id,
+                draft.subscription_id.as_deref(),
+                refresh,
+                draft.received_at,
+            )
+            .await?;
+        let Some(mut target) = found else {
+            return Ok(Place::Done(Tracked::UnknownSubscription));
+        };
+        if !target.active {
+            if draft.enforce {
+                return self.inactive(draft).await.map(Place::Done);
+            }
+            target = Arc::new(Target::implicit(&draft.user_id, true));
+        }
+        if target.starts_at.is_some_and(|start| draft.timestamp < start) {
+            return Ok(Place::History(target));
+        }
+        self.charge_of(draft, target, late).map(Place::Charge)
     }
 
     /// A retry of what was admitted before the subscription ended is still a duplicate.
@@ -171,10 +205,10 @@ impl Store {
             what: "draft",
             attribute: "id".into(),
         })?;
+        let events = [(bits, draft.value)];
         let what = Count {
             key: &charge.key,
-            event: bits,
-            value: draft.value,
+            events: &events,
             enforce: draft.enforce,
         };
         let mut waits = 0;
@@ -186,7 +220,7 @@ impl Store {
                     Born::Closed => return Ok(Charged::Closed),
                 },
                 Counted::Sealed => return Ok(Charged::Closed),
-                Counted::TooLittle(counter) => self.too_little(draft, charge, what, *counter, &mut waits).await?,
+                Counted::TooLittle(counter) => self.too_little(draft, charge, bits, *counter, &mut waits).await?,
             };
             if let Some(tracked) = done {
                 return Ok(Charged::Done(tracked));
@@ -196,7 +230,7 @@ impl Store {
     }
 
     /// Steps 2 and 3; nothing if the attempt was given up and the count must start again.
-    async fn confirm_sum(
+    pub(crate) async fn confirm_sum(
         &self,
         draft: &Draft,
         charge: &Charge,
@@ -204,12 +238,7 @@ impl Store {
         counter: Counter,
         adopted: bool,
     ) -> Result<Option<Tracked>, StoreError> {
-        let mut event = Event::of(draft, &charge.target.subscription_id);
-        event.counter = Some(charge.key.sk());
-        event.arm = counter.arm;
-        event.late = charge.late;
-        event.over_limit = !draft.enforce && draft.value > Decimal::ZERO && counter.remaining < Decimal::ZERO;
-        event.attempt = attempt;
+        let mut event = charge.event(draft, &attempt, counter.arm, counter.remaining);
         event.adopter = adopted.then(|| self.context.attempt());
         match self.confirm(&event, draft.received_at).await? {
             Confirmation::Stored => {
@@ -224,11 +253,11 @@ impl Store {
                 Ok(Some(self.replay(draft, *found).await?))
             }
             Confirmation::Another(found) => {
-                self.undo(&charge.key, &event.attempt, draft.value).await?;
+                self.settle(&charge.key, &event.attempt, draft.value).await?;
                 Ok(Some(self.replay(draft, *found).await?))
             }
             Confirmation::Abandoned => {
-                self.undo(&charge.key, &event.attempt, draft.value).await?;
+                self.settle(&charge.key, &event.attempt, draft.value).await?;
                 Ok(None)
             }
         }
@@ -239,26 +268,15 @@ impl Store {
         &self,
         draft: &Draft,
         charge: &Charge,
-        what: Count<'_>,
+        event: u128,
         counter: Counter,
         waits: &mut u32,
     ) -> Result<Option<Tracked>, StoreError> {
-        let own = counter
-            .pending
-            .iter()
-            .find(|(_, entry)| entry.event == what.event && entry.value == what.value);
-        if let Some((attempt, _)) = own {
-            let attempt = attempt.clone();
+        if let Some(attempt) = counter.attempt_of(event, draft.value) {
+            let attempt = attempt.to_owned();
             return self.confirm_sum(draft, charge, attempt, counter, true).await;
         }
-        let pending: Decimal = counter
-            .pending
-            .values()
-            .map(|entry| entry.value)
-            .filter(|value| *value > Decimal::ZERO)
-            .sum();
-        let possible = counter.cap - counter.used - counter.held(draft.received_at) + pending;
-        if possible >= what.value && *waits < WAITS_MAX {
+        if counter.possible(draft.received_at) >= draft.value && *waits < WAITS_MAX {
             *waits += 1;
             if !self.resolve_some(&counter).await? {
                 self.context.sleep(WAIT).await;
@@ -333,7 +351,7 @@ impl Store {
     }
 
     /// The ledger entry of usage charged to a later period; idempotent by the event.
-    async fn late_note(&self, event: &Event) -> Result<(), StoreError> {
+    pub(crate) async fn late_note(&self, event: &Event) -> Result<(), StoreError> {
         let Some(key) = event.counter_key() else { return Ok(()) };
         let note = Adjustment {
             id: format!("adj_late_{}", event.id),
