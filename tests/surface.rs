@@ -1,15 +1,18 @@
 //! The public surface, on the real stack: one module per behaviour.
 
 mod bad_input;
+mod batches;
 mod books;
 mod budgets;
 mod callers;
+mod cloud_events;
 mod counted_once;
 mod gauges;
 mod interrupted;
 mod over_admission;
 mod real_input;
 mod sample_events;
+mod series;
 mod support;
 mod times;
 mod unreliable;

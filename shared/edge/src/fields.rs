@@ -17,9 +17,10 @@ impl Fault {
 }
 
 /// Where the fields are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    Body,
+    /// In the object at this JSON pointer of the body.
+    Body(String),
     Query,
 }
 
@@ -34,14 +35,19 @@ pub struct Fields {
 impl Fields {
     /// The fields of a body, which must be an object.
     pub fn body(body: Value) -> Result<Self, Problem> {
-        match body {
+        Self::element(body, "")
+    }
+
+    /// The fields of an object at a JSON pointer (RFC 6901) of the body.
+    pub fn element(element: Value, pointer: &str) -> Result<Self, Problem> {
+        match element {
             Value::Object(values) => Ok(Self {
-                place: Place::Body,
+                place: Place::Body(pointer.to_owned()),
                 values,
                 errors: Vec::new(),
             }),
             _ => Err(Problem::fields(vec![FieldError {
-                pointer: String::new(),
+                pointer: pointer.to_owned(),
                 code: FieldCode::WrongType,
                 detail: "must be an object".to_owned(),
             }])),
@@ -142,10 +148,27 @@ impl Fields {
     }
 
     fn pointer(&self, name: &str) -> String {
-        match self.place {
-            Place::Body => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+        match &self.place {
+            Place::Body(pointer) => format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
             Place::Query => format!("?{name}"),
         }
+    }
+
+    /// A field that may not be there.
+    pub fn refuse(&mut self, name: &str, detail: &str) {
+        if self.values.remove(name).is_some() {
+            self.fail(name, FieldCode::NotAllowed, detail);
+        }
+    }
+
+    /// All that was not read, for who knows what it is.
+    pub fn take_rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.values)
+    }
+
+    /// Takes over the faults of fields inside these.
+    pub fn adopt_faults(&mut self, inner: Self) {
+        self.errors.extend(inner.errors);
     }
 
     /// What was read, if nothing is wrong and nothing is left over.

@@ -5,6 +5,7 @@ pub mod access;
 pub mod answer;
 pub mod auth;
 pub mod aws;
+pub mod cloud_event;
 pub mod config;
 pub mod cursor;
 pub mod fields;
@@ -13,9 +14,11 @@ mod jwks;
 pub mod lambda;
 pub mod problem;
 pub mod read;
+pub mod report;
 pub mod request;
 pub mod subject;
 pub mod telemetry;
+pub mod verdict;
 
 use std::sync::Arc;
 

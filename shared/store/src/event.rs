@@ -28,6 +28,12 @@ pub const RETENTION: TimeDelta = TimeDelta::days(90);
 pub enum Source {
     /// `POST /usage/track`.
     Api,
+    /// `POST /usage/track/batch`.
+    Batch,
+    /// `POST /events`.
+    CloudEvents,
+    /// The queue of usage events.
+    Queue,
 }
 
 impl Source {
@@ -35,6 +41,9 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Batch => "batch",
+            Self::CloudEvents => "cloudevents",
+            Self::Queue => "queue",
         }
     }
 }

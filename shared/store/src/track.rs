@@ -240,26 +240,36 @@ impl Store {
     ) -> Result<Option<Tracked>, StoreError> {
         let mut event = charge.event(draft, &attempt, counter.arm, counter.remaining);
         event.adopter = adopted.then(|| self.context.attempt());
-        match self.confirm(&event, draft.received_at).await? {
+        let confirmed = self.confirm(&event, draft.received_at).await?;
+        self.release(charge, &counter, &event, &confirmed).await?;
+        match confirmed {
             Confirmation::Stored => {
-                self.confirmed(&counter, event.attempt.clone()).await?;
                 if event.late {
                     self.late_note(&event).await?;
                 }
                 Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter)))))
             }
-            Confirmation::Adopted(found) => {
-                self.confirmed(&counter, event.attempt).await?;
-                Ok(Some(self.replay(draft, *found).await?))
-            }
-            Confirmation::Another(found) => {
-                self.settle(&charge.key, &event.attempt, draft.value).await?;
-                Ok(Some(self.replay(draft, *found).await?))
-            }
-            Confirmation::Abandoned => {
-                self.settle(&charge.key, &event.attempt, draft.value).await?;
-                Ok(None)
-            }
+            Confirmation::Adopted(found) | Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
+            Confirmation::Abandoned => Ok(None),
+        }
+    }
+
+    /// What becomes of the entry once its event is decided. One that an adopter found and that names
+    /// a whole batch stays until all of it is decided.
+    async fn release(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        event: &Event,
+        confirmed: &Confirmation,
+    ) -> Result<(), StoreError> {
+        let kept = matches!(confirmed, Confirmation::Stored | Confirmation::Adopted(_));
+        let entry = counter.pending.get(&event.attempt);
+        match entry.filter(|entry| entry.events.len() > 1) {
+            Some(_) if kept => Ok(()),
+            Some(entry) => self.resolve(&charge.key, &event.attempt, entry).await.map(drop),
+            None if kept => self.confirmed(counter, event.attempt.clone()).await,
+            None => self.settle(&charge.key, &event.attempt, event.value).await,
         }
     }
 

@@ -31,20 +31,20 @@ const COUNTERS_MAX: usize = 8;
 pub type Outcome = Result<Tracked, Arc<StoreError>>;
 
 /// An event of a batch, by its place in it.
-#[derive(Debug, Clone, Copy)]
-struct Member<'a> {
+#[derive(Debug, Clone)]
+struct Member {
     place: usize,
     event: u128,
-    draft: &'a Draft,
+    draft: Arc<Draft>,
 }
 
 /// Outcomes by place.
 type Outcomes = Vec<(usize, Outcome)>;
 
 /// The members that are charged to one counter, in their order.
-struct Group<'a> {
+struct Group {
     charge: Charge,
-    members: Vec<Member<'a>>,
+    members: Vec<Member>,
 }
 
 impl Store {
@@ -60,7 +60,11 @@ impl Store {
             }
             firsts.insert(&draft.id, place);
             match event_id_bits(&draft.id) {
-                Some(event) => members.push(Member { place, event, draft }),
+                Some(event) => members.push(Member {
+                    place,
+                    event,
+                    draft: Arc::new(draft.clone()),
+                }),
                 None => drop(outcomes.insert(place, Err(Arc::new(StoreError::busy("track_batch"))))),
             }
         }
@@ -88,7 +92,7 @@ impl Store {
     }
 
     /// Events of different identities.
-    async fn track_members(&self, members: Vec<Member<'_>>) -> Outcomes {
+    async fn track_members(&self, members: Vec<Member>) -> Outcomes {
         let mut outcomes = Outcomes::new();
         let members = match self.known(members, &mut outcomes).await {
             Ok(members) => members,
@@ -100,17 +104,17 @@ impl Store {
         outcomes.extend(charged.into_iter().flatten());
         // Gauges depend on their order, history is charged to nothing.
         for member in singles {
-            outcomes.push((member.place, self.track(member.draft).await.map_err(Arc::new)));
+            outcomes.push((member.place, self.track(&member.draft).await.map_err(Arc::new)));
         }
         outcomes
     }
 
     /// Answers what is stored already, and gives back the rest.
-    async fn known<'a>(
+    async fn known(
         &self,
-        members: Vec<Member<'a>>,
+        members: Vec<Member>,
         outcomes: &mut Outcomes,
-    ) -> Result<Vec<Member<'a>>, (Vec<Member<'a>>, StoreError)> {
+    ) -> Result<Vec<Member>, (Vec<Member>, StoreError)> {
         let identified: Vec<u128> = members
             .iter()
             .filter(|member| member.draft.identified)
@@ -126,7 +130,7 @@ impl Store {
         let mut rest = Vec::new();
         for member in members {
             match stored.remove(&member.event) {
-                Some(Stored::Event(event)) => outcomes.push((member.place, self.found(member.draft, *event).await)),
+                Some(Stored::Event(event)) => outcomes.push((member.place, self.found(&member.draft, *event).await)),
                 Some(Stored::Tombstone { .. }) | None => rest.push(member),
             }
         }
@@ -145,16 +149,12 @@ impl Store {
     }
 
     /// Members by counter, and those that go one by one.
-    async fn grouped<'a>(
-        &self,
-        members: Vec<Member<'a>>,
-        outcomes: &mut Outcomes,
-    ) -> (Vec<Group<'a>>, Vec<Member<'a>>) {
-        let mut groups: Vec<Group<'a>> = Vec::new();
+    async fn grouped(&self, members: Vec<Member>, outcomes: &mut Outcomes) -> (Vec<Group>, Vec<Member>) {
+        let mut groups: Vec<Group> = Vec::new();
         let mut by_key: HashMap<CounterKey, usize> = HashMap::new();
         let mut singles = Vec::new();
         for member in members {
-            match self.place(member.draft, false, false).await {
+            match self.place(&member.draft, false, false).await {
                 Ok(Place::Charge(charge)) if member.draft.metric.kind == Kind::Sum => {
                     let group = *by_key.entry(charge.key.clone()).or_insert_with(|| {
                         groups.push(Group {
@@ -175,9 +175,9 @@ impl Store {
 
     /// Charges a group in chunks, one after another. Where its counter turns out to be closed, the
     /// rest goes one by one, each to the counter that is right for it then.
-    async fn charge_group(&self, group: Group<'_>) -> Outcomes {
+    async fn charge_group(&self, group: Group) -> Outcomes {
         let mut outcomes = Outcomes::new();
-        let same = |a: &Member<'_>, b: &Member<'_>| a.draft.enforce == b.draft.enforce;
+        let same = |a: &Member, b: &Member| a.draft.enforce == b.draft.enforce;
         let chunks = group.members.chunk_by(same).flat_map(|run| run.chunks(CHUNK_MAX));
         let mut closed = false;
         for chunk in chunks {
@@ -188,7 +188,7 @@ impl Store {
             }
             closed |= !open.is_empty();
             for member in open {
-                outcomes.push((member.place, self.track(member.draft).await.map_err(Arc::new)));
+                outcomes.push((member.place, self.track(&member.draft).await.map_err(Arc::new)));
             }
         }
         outcomes
@@ -199,7 +199,7 @@ impl Store {
     async fn charge_chunk(
         &self,
         charge: &Charge,
-        open: &mut Vec<Member<'_>>,
+        open: &mut Vec<Member>,
         outcomes: &mut Outcomes,
     ) -> Result<(), StoreError> {
         let mut chosen = open.clone();
@@ -219,7 +219,7 @@ impl Store {
                     open.extend(again);
                     chosen.clone_from(open);
                 }
-                Counted::Missing => match self.birth(first.draft, charge).await? {
+                Counted::Missing => match self.birth(&first.draft, charge).await? {
                     Born::There => {}
                     Born::Closed => return Ok(()),
                 },
@@ -233,28 +233,28 @@ impl Store {
     }
 
     /// Inserts the events of a count and settles its entry; those whose attempt was given up.
-    async fn confirm_chunk<'a>(
+    async fn confirm_chunk(
         &self,
         charge: &Charge,
         attempt: &str,
         counter: Counter,
-        chosen: &[Member<'a>],
+        chosen: &[Member],
         outcomes: &mut Outcomes,
-    ) -> Vec<Member<'a>> {
+    ) -> Vec<Member> {
         let events = events_of(charge, attempt, &counter, chosen);
-        let confirms = chosen.iter().zip(events).map(|(member, event)| async move {
+        let confirms = chosen.iter().cloned().zip(events).map(|(member, event)| async move {
             let confirmed = self.confirm(&event, member.draft.received_at).await;
-            (*member, event, confirmed)
+            (member, event, confirmed)
         });
         let confirmed: Vec<_> = stream::iter(confirms).buffered(CONFIRMS_MAX).collect().await;
         let (mut back, mut all_known, mut again) = (Decimal::ZERO, true, Vec::new());
         for (member, event, confirmed) in confirmed {
             let outcome = match confirmed {
                 Ok(Confirmation::Stored) => Ok(Tracked::Recorded(Box::new(event), None)),
-                Ok(Confirmation::Adopted(found)) => self.found(member.draft, *found).await,
+                Ok(Confirmation::Adopted(found)) => self.found(&member.draft, *found).await,
                 Ok(Confirmation::Another(found)) => {
                     back += member.draft.value;
-                    self.found(member.draft, *found).await
+                    self.found(&member.draft, *found).await
                 }
                 Ok(Confirmation::Abandoned) => {
                     back += member.draft.value;
@@ -279,14 +279,14 @@ impl Store {
     /// Where not all fit: adopts what earlier sendings left, then chooses, in order, each that
     /// fits; if none does, waits for entries that could make room, or denies all. An empty choice
     /// with nothing left open is the end.
-    async fn choose<'a>(
+    async fn choose(
         &self,
         charge: &Charge,
         counter: Counter,
-        open: &mut Vec<Member<'a>>,
+        open: &mut Vec<Member>,
         outcomes: &mut Outcomes,
         waits: &mut u32,
-    ) -> Result<Vec<Member<'a>>, StoreError> {
+    ) -> Result<Vec<Member>, StoreError> {
         let mut adopted = false;
         for member in open.clone() {
             let Some(attempt) = counter.attempt_of(member.event, member.draft.value) else {
@@ -294,7 +294,7 @@ impl Store {
             };
             let attempt = attempt.to_owned();
             let confirmed = self
-                .confirm_sum(member.draft, charge, attempt, counter.clone(), true)
+                .confirm_sum(&member.draft, charge, attempt, counter.clone(), true)
                 .await?;
             if let Some(tracked) = confirmed {
                 outcomes.push((member.place, Ok(tracked)));
@@ -327,7 +327,7 @@ impl Store {
         &self,
         charge: &Charge,
         counter: Counter,
-        denied: Vec<Member<'_>>,
+        denied: Vec<Member>,
         outcomes: &mut Outcomes,
     ) -> Result<(), StoreError> {
         let denied = match self.known(denied, outcomes).await {
@@ -350,19 +350,19 @@ impl Store {
 }
 
 /// The events of a chunk as they are to be stored; above the cap is what comes after it is reached.
-fn events_of(charge: &Charge, attempt: &str, counter: &Counter, chosen: &[Member<'_>]) -> Vec<Event> {
+fn events_of(charge: &Charge, attempt: &str, counter: &Counter, chosen: &[Member]) -> Vec<Event> {
     let total: Decimal = chosen.iter().map(|member| member.draft.value).sum();
     let mut remaining = counter.remaining + total;
-    let event = |member: &Member<'_>| {
+    let event = |member: &Member| {
         remaining -= member.draft.value;
-        charge.event(member.draft, attempt, counter.arm, remaining)
+        charge.event(&member.draft, attempt, counter.arm, remaining)
     };
     chosen.iter().map(event).collect()
 }
 
 /// In order, each that fits into what is left by those before it.
-fn fitting<'a>(mut left: Decimal, open: &[Member<'a>]) -> Vec<Member<'a>> {
-    let fits = |member: &&Member<'a>| {
+fn fitting(mut left: Decimal, open: &[Member]) -> Vec<Member> {
+    let fits = |member: &&Member| {
         let value = member.draft.value;
         let fits = value <= left.max(Decimal::ZERO);
         if fits {
@@ -370,7 +370,7 @@ fn fitting<'a>(mut left: Decimal, open: &[Member<'a>]) -> Vec<Member<'a>> {
         }
         fits
     };
-    open.iter().filter(fits).copied().collect()
+    open.iter().filter(fits).cloned().collect()
 }
 
 /// An event that is there already: the same again, or another under its name.
@@ -382,7 +382,7 @@ fn replayed(draft: &Draft, event: Event) -> Tracked {
     }
 }
 
-fn all_failed(members: &[Member<'_>], error: StoreError) -> Outcomes {
+fn all_failed(members: &[Member], error: StoreError) -> Outcomes {
     let error = Arc::new(error);
     members
         .iter()
