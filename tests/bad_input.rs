@@ -129,6 +129,20 @@ const ADMINISTERED: &str = r##"
 422 metric_kind_mismatch                         | POST quotas/reset?user_id=u&metric_type=user_sessions |
 422 validation_failed ?metric_type unknown_value | POST quotas/reset?user_id=u&metric_type=teapots |
 422 validation_failed ?kind unknown_value        | GET adjustments?user_id=u&kind=gift |
+422 validation_failed /metric_type required      | POST metric-types | {"kind":"sum","unit":"pots"}
+422 validation_failed /metric_type invalid_format | POST metric-types | {"metric_type":"Tea pots","kind":"sum","unit":"pots"}
+422 validation_failed /metric_type wrong_type    | POST metric-types | {"metric_type":1,"kind":"sum","unit":"pots"}
+422 validation_failed /kind required             | POST metric-types | {"metric_type":"teapots","unit":"pots"}
+422 validation_failed /kind unknown_value        | POST metric-types | {"metric_type":"teapots","kind":"Sum","unit":"pots"}
+422 validation_failed /unit required             | POST metric-types | {"metric_type":"teapots","kind":"sum"}
+422 validation_failed /unit invalid_format       | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":""}
+422 validation_failed /description invalid_format | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":"pots","description":"a\u0000b"}
+422 validation_failed /built_in unknown_field    | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":"pots","built_in":true}
+409 conflict                                     | POST metric-types | {"metric_type":"api_calls","kind":"sum","unit":"calls"}
+409 conflict                                     | PUT metric-types/api_calls | {"metric_type":"api_calls","kind":"sum","unit":"calls"}
+404 not_found                                    | PUT metric-types/teapots | {"metric_type":"teapots","kind":"sum","unit":"pots"}
+422 validation_failed /metric_type not_allowed   | PUT metric-types/teapots | {"metric_type":"kettles","kind":"sum","unit":"pots"}
+422 validation_failed ?limit out_of_range        | GET metric-types?limit=201 |
 422 validation_failed /name required             | POST api-keys | {"scopes":["usage:read"]}
 422 validation_failed /name invalid_format       | POST api-keys | {"name":"","scopes":["usage:read"]}
 422 validation_failed /scopes required           | POST api-keys | {"name":"n"}

@@ -7,6 +7,7 @@ mod callers;
 mod counted_once;
 mod gauges;
 mod interrupted;
+mod metric_types;
 mod over_admission;
 mod real_input;
 mod sample_events;

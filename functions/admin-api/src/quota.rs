@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use metering_domain::{
-    metric::{Kind, Metric, built_in},
+    metric::{Kind, Metric},
     plan::Override,
 };
 use metering_edge::{
@@ -37,8 +37,9 @@ pub async fn put(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Res
         return Ok(before);
     }
     let mut fields = Fields::body(body.0)?;
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
-    let metric = fields.required("metric_type", read::metric);
+    let metric = fields.required("metric_type", read::metric(&metrics));
     let own = Override {
         quota_limit: fields.nullable("quota_limit", read::quantity(Decimal::ZERO)),
         allow_overage: fields.optional("allow_overage", read::boolean),
@@ -59,8 +60,9 @@ pub async fn delete(State(app): State<Arc<App>>, call: Call) -> Result<Response,
         return Ok(before);
     }
     let mut fields = Fields::query(call.info.query.as_deref());
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
-    let metric = fields.required("metric_type", read::metric);
+    let metric = fields.required("metric_type", read::metric(&metrics));
     let metric = fields.finish(metric)?;
     let target = named.target(&app, &call).await?;
     change_override(
@@ -167,8 +169,12 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
         return Ok(before);
     }
     let mut fields = Fields::query(call.info.query.as_deref());
+    let metrics = match fields.text_of("metric_type") {
+        Some(name) => app.store.metrics([name], call.info.now).await?,
+        None => app.store.metrics_all(call.info.now).await?,
+    };
     let named = Named::read(&call, &mut fields);
-    let metric = fields.optional("metric_type", read::metric);
+    let metric = fields.optional("metric_type", read::metric(&metrics));
     let named = fields.finish(Some(named))?;
     if let Some(metric) = metric.as_ref().filter(|metric| metric.kind != Kind::Sum) {
         let detail = format!(
@@ -180,8 +186,9 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
     let target = named.target(&app, &call).await?;
     let metrics = metric.map_or_else(
         || {
-            built_in()
-                .iter()
+            metrics
+                .all()
+                .into_iter()
                 .filter(|metric| metric.kind == Kind::Sum)
                 .cloned()
                 .collect()

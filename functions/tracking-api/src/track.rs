@@ -53,7 +53,7 @@ struct Reported {
 /// The endpoint.
 pub async fn track(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Result<Response, Problem> {
     call.caller.require(Scope::Write)?;
-    let reported = reported(&call, body)?;
+    let reported = reported(&app, &call, body).await?;
     permitted(&call, &reported)?;
     if reported.metric.kind == Kind::Lease {
         let detail = format!(
@@ -67,11 +67,12 @@ pub async fn track(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> R
     answer(&app, &call, &draft, tracked).await
 }
 
-fn reported(call: &Call, body: JsonBody) -> Result<Reported, Problem> {
+async fn reported(app: &App, call: &Call, body: JsonBody) -> Result<Reported, Problem> {
     let header = header_key(call)?;
     let mut fields = Fields::body(body.0)?;
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(call, &mut fields);
-    let metric = fields.required("metric_type", read::metric);
+    let metric = fields.required("metric_type", read::metric(&metrics));
     let value = fields.required("metric_value", read::quantity(-QUANTITY_MAX));
     let mode = fields.optional("mode", read::one_of(&["level", "delta"], Mode::parse));
     let timestamp = fields.optional("timestamp", read::instant);

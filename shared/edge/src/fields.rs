@@ -67,6 +67,11 @@ impl Fields {
         fields
     }
 
+    /// The text of a field that is yet to be read, if it is one: what must be looked up first.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_str()
+    }
+
     /// A field that may be left out; null is left out.
     pub fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
         match self.values.remove(name) {

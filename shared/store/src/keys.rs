@@ -151,6 +151,9 @@ pub fn mutation(hash: &str) -> String {
     format!("IDM#{hash}")
 }
 
+/// The item that holds the metrics that administrators defined.
+pub const METRICS: &str = "CFG#metrics";
+
 /// The item that holds what one deployment has for itself.
 pub const DEPLOYMENT: &str = "CFG#deployment";
 

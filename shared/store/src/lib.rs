@@ -22,6 +22,7 @@ pub mod gauge;
 pub mod item;
 pub mod keys;
 pub mod limit;
+pub mod metric;
 pub mod mutation;
 pub mod quota;
 pub mod reset;
@@ -53,6 +54,7 @@ pub struct Store {
     pub(crate) subscriptions: Arc<Cache>,
     pub(crate) confirmed: Arc<Confirmed>,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) metrics_known: Arc<metric::Cache>,
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
 }
@@ -75,6 +77,7 @@ impl Store {
             subscriptions: Arc::default(),
             confirmed: Arc::default(),
             denials: Arc::default(),
+            metrics_known: Arc::default(),
             gauge_queues: Arc::default(),
             secret: Arc::default(),
         }

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use metering_domain::{
-    metric::{self, Kind, Metric},
+    metric::{Kind, Metric},
     period::Period,
 };
 use rust_decimal::Decimal;
 
-use crate::{Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, subscription::Target};
+use crate::{
+    Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, metric::Catalogue,
+    subscription::Target,
+};
 
 /// How often one look at a counter resolves what crashes left on it.
 const SETTLE_TURNS_MAX: u32 = 8;
@@ -47,8 +50,13 @@ impl Target {
 }
 
 impl Quotas {
-    /// The present counters of an owner.
-    pub fn of(target: &Target, limited: Limited, now: DateTime<Utc>) -> Result<Self, StoreError> {
+    /// The present counters of an owner. The catalogue must know every metric that is limited.
+    pub fn of(
+        target: &Target,
+        limited: Limited,
+        catalogue: &Catalogue,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
         let period = target.period_at(now)?;
         let Limited {
             configuration,
@@ -60,8 +68,9 @@ impl Quotas {
             .filter(|counter| counter.kind != Kind::Sum || counter.key.period_start == Some(period.start))
             .collect();
         let born: HashSet<String> = counters.iter().map(|counter| counter.key.metric_type.clone()).collect();
-        for metric in metric::built_in()
-            .iter()
+        for metric in catalogue
+            .all()
+            .into_iter()
             .filter(|metric| !born.contains(&metric.metric_type))
         {
             counters.push(target.unborn(&configuration, metric, period, now)?);
@@ -112,7 +121,9 @@ impl Store {
         let Some(limited) = self.limited_get(target, now).await? else {
             return Ok(None);
         };
-        let mut quotas = Quotas::of(target, limited, now)?;
+        let limits = &limited.configuration.limits;
+        let catalogue = self.metrics(limits.overrides.keys().map(String::as_str), now).await?;
+        let mut quotas = Quotas::of(target, limited, &catalogue, now)?;
         for counter in &mut quotas.counters {
             *counter = self.with_denials(self.settled(counter.clone()).await?);
         }
