@@ -34,6 +34,7 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
+    let gold = json!({"name": "Gold", "currency": "EUR", "quotas": {}});
     let by_caller = json!({"metric_type": "pots_CALLER", "kind": "sum", "unit": "pots"});
     vec![
         (Needs::Nothing, "GET /".to_owned(), Value::Null),
@@ -64,6 +65,9 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
             Value::Null,
         ),
         usage(admin, "GET admin/adjustments?user_id=u", Value::Null),
+        usage(admin, "GET admin/plans", Value::Null),
+        usage(admin, "GET admin/plans/basic", Value::Null),
+        usage(admin, "PUT admin/plans/gold", gold),
         usage(admin, "GET admin/metric-types", Value::Null),
         usage(admin, "POST admin/metric-types", by_caller),
         usage(admin, "PUT admin/metric-types/teapots", teapots),

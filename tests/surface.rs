@@ -9,6 +9,7 @@ mod gauges;
 mod interrupted;
 mod metric_types;
 mod over_admission;
+mod plans;
 mod real_input;
 mod sample_events;
 mod support;

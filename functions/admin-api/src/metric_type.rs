@@ -69,11 +69,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     let after = cursors.read(cursor)?;
     let catalogue = app.store.metrics_all(call.info.now).await?;
     let all = catalogue.all();
-    let seen = after.and_then(|after| all.iter().position(|metric| metric.metric_type == after));
-    let rest = &all[seen.map_or(0, |index| index + 1)..];
-    let page = &rest[..limit.min(rest.len())];
-    let next = page.last().filter(|_| page.len() < rest.len());
-    let next = next.map(|metric| metric.metric_type.clone());
+    let (page, next) = answer::slice(&all, limit, after.as_deref(), |metric| &metric.metric_type);
     let bodies = page.iter().map(|metric| body_of(metric)).collect();
     Ok(Json(answer::page("metric_types", bodies, cursors.after(next)?)))
 }

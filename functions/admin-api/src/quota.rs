@@ -13,9 +13,9 @@ use metering_edge::{
     access::Scope,
     answer::{Quota, number},
     auth::Call,
-    fields::{Fault, Fields},
+    fields::Fields,
     idempotency::{self, record, replayed, replayed_now, request_name},
-    problem::{Code, FieldCode, Problem},
+    problem::{Code, Problem},
     read,
     request::JsonBody,
     subject::Named,
@@ -45,7 +45,7 @@ pub async fn put(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Res
         allow_overage: fields.optional("allow_overage", read::boolean),
         overage_limit: fields.nullable("overage_limit", read::quantity(Decimal::ZERO)),
         overage_price: fields.nullable("overage_price", read::quantity(Decimal::ZERO)),
-        block_size: fields.nullable("block_size", positive),
+        block_size: fields.nullable("block_size", read::positive),
     };
     let metric = fields.finish(metric)?;
     let target = named.target(&app, &call).await?;
@@ -77,15 +77,6 @@ pub async fn delete(State(app): State<Arc<App>>, call: Call) -> Result<Response,
     .await
 }
 
-fn positive(value: &Value) -> Result<Decimal, Fault> {
-    let number = read::quantity(Decimal::ZERO)(value)?;
-    if number > Decimal::ZERO {
-        Ok(number)
-    } else {
-        Err(Fault::new(FieldCode::OutOfRange, "must be above 0"))
-    }
-}
-
 async fn change_override(
     app: &App,
     call: &Call,
@@ -109,8 +100,10 @@ async fn change_override(
             Some(own) => limits.overrides.insert(metric.metric_type.clone(), own.clone()),
             None => limits.overrides.remove(&metric.metric_type),
         };
+        let present = target.period_at(now)?;
         let before = counter_of(target, metric, limited, call)?;
-        let after = before.under(limits.terms(&metric.metric_type)?);
+        let start = before.key.period_start.unwrap_or(present.start);
+        let after = before.under(limits.terms(&limited.versions, &metric.metric_type, start, now)?);
         let body = |counter: &Counter| Quota::of(counter, target.period_at(now)?, now).body();
         let audit = call.audit(
             audit_id.clone(),
@@ -157,7 +150,7 @@ fn counter_of(target: &Target, metric: &Metric, limited: &Limited, call: &Call) 
     let key = target.counter_key(metric, &period);
     match limited.counters.iter().find(|counter| counter.key == key) {
         Some(counter) => Ok(counter.clone()),
-        None => Ok(target.unborn(&limited.configuration, metric, period, call.info.now)?),
+        None => Ok(target.unborn(limited, metric, period, call.info.now)?),
     }
 }
 

@@ -153,6 +153,16 @@ pub fn quantity(least: Decimal) -> impl Fn(&Value) -> Result<Decimal, Fault> {
     }
 }
 
+/// As [`quantity`], above 0.
+pub fn positive(value: &Value) -> Result<Decimal, Fault> {
+    let number = quantity(Decimal::ZERO)(value)?;
+    if number > Decimal::ZERO {
+        Ok(number)
+    } else {
+        fault(FieldCode::OutOfRange, "must be above 0")
+    }
+}
+
 /// A whole number; in a query its digits.
 pub fn integer(least: u32, most: u32) -> impl Fn(&Value) -> Result<u32, Fault> {
     move |value| {

@@ -123,6 +123,11 @@ impl Store {
             if counter.sealed {
                 return Ok(Charged::Closed);
             }
+            let present = charge.target.period_at(draft.received_at)?;
+            if counter.is_behind(&present) {
+                self.terms_follow(&counter, &present, draft.received_at).await?;
+                continue;
+            }
             if let Some(tracked) = self.gauge_try(draft, charge, counter).await? {
                 return Ok(Charged::Done(tracked));
             }

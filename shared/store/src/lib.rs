@@ -24,6 +24,7 @@ pub mod keys;
 pub mod limit;
 pub mod metric;
 pub mod mutation;
+pub mod plan;
 pub mod quota;
 pub mod reset;
 pub mod subscription;
@@ -55,6 +56,7 @@ pub struct Store {
     pub(crate) confirmed: Arc<Confirmed>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) metrics_known: Arc<metric::Cache>,
+    pub(crate) plans_known: Arc<plan::Cache>,
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
 }
@@ -78,6 +80,7 @@ impl Store {
             confirmed: Arc::default(),
             denials: Arc::default(),
             metrics_known: Arc::default(),
+            plans_known: Arc::default(),
             gauge_queues: Arc::default(),
             secret: Arc::default(),
         }

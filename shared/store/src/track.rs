@@ -293,14 +293,20 @@ impl Store {
             {
                 return Ok(Born::Closed);
             }
-            let terms =
-                configuration.terms_at_birth(&metric.metric_type, metric.kind, &charge.period, draft.received_at)?;
+            // A standing counter is born into the present, whatever the event's own time.
+            let period = match metric.kind {
+                Kind::Sum => charge.period,
+                Kind::Gauge | Kind::Lease => charge.target.period_at(draft.received_at)?,
+            };
+            let terms = self
+                .terms_at_birth(&configuration, metric, &period, draft.received_at)
+                .await?;
             let counter = Counter::new(
                 charge.key.clone(),
                 &draft.user_id,
                 &charge.target.subscription_id,
                 metric,
-                charge.period,
+                period,
                 terms,
             );
             let guard = self.birth_guard(owner, configuration.version);
