@@ -17,6 +17,7 @@ use metering_edge::{
 };
 use metering_store::{
     event::{Draft, Source},
+    metric::Catalogue,
     track::Tracked,
 };
 use serde_json::Value;
@@ -39,7 +40,7 @@ pub async fn ingest(State(app): State<Arc<App>>, call: Call, request: Request) -
     }
     let (one, many) = form(request.headers())?;
     let body = JsonBody::from_media_type(request).await?;
-    let drafts = drafts(&app, &call, body.0, one, many)?;
+    let drafts = drafts(&app, &call, body.0, one, many).await?;
     let only: Vec<Draft> = drafts.iter().map(|(_, draft)| draft.clone()).collect();
     require_subscriptions(&app, &only).await?;
     let outcomes = app.store.track_batch(&only).await;
@@ -93,12 +94,12 @@ fn form(headers: &HeaderMap) -> Result<(bool, bool), Problem> {
 }
 
 /// All drafts with the pointer of each, or all that is wrong with any.
-fn drafts(app: &App, call: &Call, body: Value, one: bool, many: bool) -> Result<Vec<(String, Draft)>, Problem> {
+async fn drafts(app: &App, call: &Call, body: Value, one: bool, many: bool) -> Result<Vec<(String, Draft)>, Problem> {
     let wrong = |code, detail: &str| {
         let (pointer, detail) = (String::new(), detail.to_owned());
         Err(Problem::fields(vec![FieldError { pointer, code, detail }]))
     };
-    let events = match body {
+    let events: Vec<(String, Value)> = match body {
         Value::Array(_) if !many => return wrong(FieldCode::WrongType, "must be one event, not a list"),
         Value::Array(events) if events.len() > EVENTS_MAX => {
             return wrong(FieldCode::TooManyItems, "must hold at most 1000 events");
@@ -111,9 +112,11 @@ fn drafts(app: &App, call: &Call, body: Value, one: bool, many: bool) -> Result<
         _ if !one => return wrong(FieldCode::WrongType, "must be a list of events"),
         event => vec![(String::new(), event)],
     };
+    let named = events.iter().filter_map(|(_, event)| event["type"].as_str());
+    let metrics = app.store.metrics(named, call.info.now).await?;
     let (mut drafts, mut errors) = (Vec::new(), Vec::new());
     for (pointer, event) in events {
-        match draft(app, call, event, &pointer) {
+        match draft(app, call, &metrics, event, &pointer) {
             Ok(draft) => drafts.push((pointer, draft)),
             Err(problem) if problem.code() == Code::ValidationFailed => errors.extend_from_slice(problem.errors()),
             Err(problem) => return Err(problem),
@@ -126,15 +129,16 @@ fn drafts(app: &App, call: &Call, body: Value, one: bool, many: bool) -> Result<
     }
 }
 
-fn draft(app: &App, call: &Call, event: Value, pointer: &str) -> Result<Draft, Problem> {
+fn draft(app: &App, call: &Call, metrics: &Catalogue, event: Value, pointer: &str) -> Result<Draft, Problem> {
     let now = call.info.now;
-    let CloudEvent { source, report } = CloudEvent::read(event, pointer, now)?;
+    let CloudEvent { source, report } = CloudEvent::read(event, pointer, metrics, now)?;
     let user = report.permitted(&call.caller, false, now)?;
     let sent = Sent {
         namespace: call.caller.namespace(),
         origin: &source,
         source: Source::CloudEvents,
         received_at: now,
+        now,
     };
     Ok(report.draft(&app.context, user, false, sent))
 }
@@ -149,7 +153,7 @@ async fn require_subscriptions(app: &App, drafts: &[Draft]) -> Result<(), Proble
         let subscription = draft.subscription_id.as_deref();
         let found = app
             .store
-            .subscription_resolve(&draft.user_id, subscription, false, draft.received_at)
+            .subscription_resolve(&draft.user_id, subscription, false, draft.now)
             .await?;
         found.ok_or_else(|| Problem::not_found("subscription"))?;
     }

@@ -30,7 +30,7 @@ use serde_json::json;
 /// The endpoint.
 pub async fn track(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Result<Response, Problem> {
     call.caller.require(Scope::Write)?;
-    let draft = draft(&app, &call, body)?;
+    let draft = draft(&app, &call, body).await?;
     let tracked = app.store.track(&draft).await?;
     if let Some(problem) = refusal(&app, &draft, &tracked, "/metric_value").await? {
         return Err(problem);
@@ -42,14 +42,17 @@ pub async fn track(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> R
     }
 }
 
-fn draft(app: &App, call: &Call, body: JsonBody) -> Result<Draft, Problem> {
+async fn draft(app: &App, call: &Call, body: JsonBody) -> Result<Draft, Problem> {
     let header = header_key(call)?;
+    let fields = Fields::body(body.0)?;
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let rules = Rules {
+        metrics: &metrics,
         now: call.info.now,
         names_user: call.caller.must_name_user(),
         says_enforce: true,
     };
-    let mut report = Report::read(Fields::body(body.0)?, rules)?;
+    let mut report = Report::read(fields, rules)?;
     report.details.idempotency_key = one_key(header, report.details.idempotency_key)?;
     let said = report.enforce;
     let user = report.permitted(&call.caller, said.unwrap_or(true), call.info.now)?;
@@ -59,6 +62,7 @@ fn draft(app: &App, call: &Call, body: JsonBody) -> Result<Draft, Problem> {
         origin: "",
         source: Source::Api,
         received_at: call.info.now,
+        now: call.info.now,
     };
     Ok(report.draft(&app.context, user, said.unwrap_or(true), sent))
 }

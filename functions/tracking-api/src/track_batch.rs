@@ -17,6 +17,7 @@ use metering_edge::{
 };
 use metering_store::{
     event::{Draft, Source},
+    metric::Catalogue,
     track::Tracked,
     track_batch::Outcome,
 };
@@ -36,7 +37,16 @@ pub async fn track_batch(State(app): State<Arc<App>>, call: Call, body: JsonBody
     let events = fields.required("events", events);
     let enforce = fields.optional("enforce", read::boolean).unwrap_or(true);
     let events = fields.finish(events)?;
-    let prepare = |(index, event)| draft(&app, &call, key.as_deref(), enforce, index, event);
+    let named = events.iter().filter_map(|event| event["metric_type"].as_str());
+    let metrics = app.store.metrics(named, call.info.now).await?;
+    let batch = Batch {
+        app: &app,
+        call: &call,
+        metrics: &metrics,
+        key: key.as_deref(),
+        enforce,
+    };
+    let prepare = |(index, event)| batch.draft(index, event);
     let prepared: Vec<Prepared> = events.into_iter().enumerate().map(prepare).collect();
     let drafts: Vec<Draft> = prepared.iter().flatten().cloned().collect();
     let mut outcomes = app.store.track_batch(&drafts).await.into_iter();
@@ -65,26 +75,40 @@ fn events(value: &Value) -> Result<Vec<Value>, Fault> {
     }
 }
 
-fn draft(app: &App, call: &Call, key: Option<&str>, enforce: bool, index: usize, event: Value) -> Prepared {
-    let rules = Rules {
-        now: call.info.now,
-        names_user: call.caller.must_name_user(),
-        says_enforce: false,
-    };
-    let fields = Fields::element(event, &format!("/events/{index}"))?;
-    let mut report = Report::read(fields, rules)?;
-    let user = report.permitted(&call.caller, enforce, call.info.now)?;
-    report.require_trackable()?;
-    if report.details.idempotency_key.is_none() {
-        report.details.idempotency_key = key.map(|key| format!("{key}/{index}"));
+/// What all items share.
+struct Batch<'a> {
+    app: &'a App,
+    call: &'a Call,
+    metrics: &'a Catalogue,
+    key: Option<&'a str>,
+    enforce: bool,
+}
+
+impl Batch<'_> {
+    fn draft(&self, index: usize, event: Value) -> Prepared {
+        let now = self.call.info.now;
+        let rules = Rules {
+            metrics: self.metrics,
+            now,
+            names_user: self.call.caller.must_name_user(),
+            says_enforce: false,
+        };
+        let fields = Fields::element(event, &format!("/events/{index}"))?;
+        let mut report = Report::read(fields, rules)?;
+        let user = report.permitted(&self.call.caller, self.enforce, now)?;
+        report.require_trackable()?;
+        if report.details.idempotency_key.is_none() {
+            report.details.idempotency_key = self.key.map(|key| format!("{key}/{index}"));
+        }
+        let sent = Sent {
+            namespace: self.call.caller.namespace(),
+            origin: "",
+            source: Source::Batch,
+            received_at: now,
+            now,
+        };
+        Ok(report.draft(&self.app.context, user, self.enforce, sent))
     }
-    let sent = Sent {
-        namespace: call.caller.namespace(),
-        origin: "",
-        source: Source::Batch,
-        received_at: call.info.now,
-    };
-    Ok(report.draft(&app.context, user, enforce, sent))
 }
 
 async fn result(app: &App, index: usize, draft: &Draft, outcome: Outcome) -> Result<Value, Problem> {

@@ -8,6 +8,7 @@ use metering_domain::{
     metric::{Kind, Mode},
     number::QUANTITY_MAX,
 };
+use metering_store::metric::Catalogue;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -31,13 +32,14 @@ pub struct CloudEvent {
 }
 
 impl CloudEvent {
-    /// Reads an event at `pointer` of a body.
-    pub fn read(event: Value, pointer: &str, now: DateTime<Utc>) -> Result<Self, Problem> {
+    /// Reads an event at `pointer` of a body; `now` is when it was received. The catalogue must know
+    /// the event's type if it exists.
+    pub fn read(event: Value, pointer: &str, metrics: &Catalogue, now: DateTime<Utc>) -> Result<Self, Problem> {
         let mut fields = Fields::element(event, pointer)?;
         let id = fields.required("id", name);
         let source = fields.required("source", uri_reference);
         fields.required("specversion", version);
-        let metric = fields.required("type", read::metric);
+        let metric = fields.required("type", read::metric(metrics));
         let user_id = fields.required("subject", subject);
         let timestamp = fields.optional("time", timestamp);
         fields.optional("datacontenttype", json_type);
@@ -72,7 +74,7 @@ impl CloudEvent {
             Ok(metadata) => details.metadata = metadata,
             Err(Fault(code, detail)) => fields.fail("data", code, detail),
         }
-        fields.adopt_faults(inner);
+        fields.note(inner.faults());
         let named = id.zip(source).zip(metric).zip(value);
         let (((id, source), metric), value) = fields.finish(named)?;
         details.idempotency_key = Some(id);

@@ -11,6 +11,7 @@ use metering_domain::{
 use metering_store::{
     Context,
     event::{Details, Draft, Source},
+    metric::Catalogue,
 };
 use rust_decimal::Decimal;
 
@@ -49,8 +50,10 @@ pub struct Report {
 
 /// How the body of an event is to be read.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// The present instant.
+pub struct Rules<'a> {
+    /// The metrics, which must know the event's if it exists.
+    pub metrics: &'a Catalogue,
+    /// When it was received.
     pub now: DateTime<Utc>,
     /// Whether it must name its user.
     pub names_user: bool,
@@ -69,17 +72,19 @@ pub struct Sent<'a> {
     pub source: Source,
     /// When it was received.
     pub received_at: DateTime<Utc>,
+    /// The present instant: later than that for what waited in a queue.
+    pub now: DateTime<Utc>,
 }
 
 impl Report {
     /// Reads the body of a track request, which every other way of tracking shares.
-    pub fn read(mut fields: Fields, rules: Rules) -> Result<Self, Problem> {
+    pub fn read(mut fields: Fields, rules: Rules<'_>) -> Result<Self, Problem> {
         let user_id = fields.optional("user_id", read::user_id);
         if user_id.is_none() && rules.names_user && !fields.is_faulty("user_id") {
             fields.fail("user_id", FieldCode::Required, "must be given");
         }
         let subscription_id = fields.optional("subscription_id", read::subscription_id);
-        let metric = fields.required("metric_type", read::metric);
+        let metric = fields.required("metric_type", read::metric(rules.metrics));
         let value = fields.required("metric_value", read::quantity(-QUANTITY_MAX));
         let mode = fields.optional("mode", read::one_of(&["level", "delta"], Mode::parse));
         let timestamp = fields.optional("timestamp", read::instant);
@@ -173,6 +178,7 @@ impl Report {
             mode: self.mode,
             timestamp: self.timestamp.unwrap_or(sent.received_at),
             received_at: sent.received_at,
+            now: sent.now,
             enforce: enforce && !self.backfill,
             source: sent.source,
             details: self.details,

@@ -44,7 +44,7 @@ pub async fn quota_of(app: &App, counter: &Counter, now: DateTime<Utc>) -> Resul
 }
 
 async fn denied(app: &App, draft: &Draft, counter: &Counter) -> Result<Problem, Problem> {
-    let now = draft.received_at;
+    let now = draft.now;
     let quota = quota_of(app, counter, now).await?;
     let left = (counter.cap - counter.used - counter.held(now)).max(Decimal::ZERO);
     let detail = format!(

@@ -59,6 +59,9 @@ pub struct Counter {
     pub period: Period,
     /// Limit and prices in force.
     pub terms: Terms,
+    /// The start of the period in which the terms were found: a standing counter takes a newer
+    /// version of its plan in the next one, see [`crate::limit`].
+    pub terms_from: DateTime<Utc>,
     /// The instant of the last level applied (gauges).
     pub level_at: Option<DateTime<Utc>>,
     /// The highest level per period, by its start (gauges and leases).
@@ -114,6 +117,7 @@ impl Counter {
             denied: 0,
             period,
             terms,
+            terms_from: period.start,
             level_at: None,
             peaks: BTreeMap::new(),
             last_reset: None,
@@ -176,6 +180,7 @@ impl Counter {
             ("terms".into(), AttributeValue::M(terms_item(&self.terms))),
         ]);
         if self.kind != Kind::Sum {
+            item.insert("terms_from".into(), at(self.terms_from));
             item.insert("peaks".into(), AttributeValue::M(Item::new()));
         }
         item
@@ -190,6 +195,10 @@ impl Counter {
             key,
             user_id: read.text("user_id")?,
             subscription_id: read.text("subscription_id")?,
+            terms_from: match read.instant_opt("terms_from")? {
+                Some(from) => from,
+                None => read.instant("period_start")?,
+            },
             kind: Kind::parse(&read.text("kind_of")?).ok_or_else(|| read.corrupt("kind_of"))?,
             unit: read.text("unit")?,
             used: read.decimal("used")?,
@@ -287,21 +296,12 @@ fn decimals(read: &Reader<'_>, name: &str) -> Result<BTreeMap<String, Decimal>, 
 
 /// Terms as stored on a counter; what is not there is unlimited, or not allowed.
 pub(crate) fn terms_item(terms: &Terms) -> Item {
-    let quota = &terms.quota;
-    let mut item = Item::from([
+    let mut item = quota_item(&terms.quota);
+    item.extend([
         ("currency".into(), s(&terms.currency)),
         ("plan_version".into(), int(terms.plan_version)),
     ]);
     put_some(&mut item, "plan", terms.plan.clone().map(s));
-    put_some(&mut item, "limit", quota.quota_limit.map(n));
-    put_some(&mut item, "overage_limit", quota.overage_limit.map(n));
-    put_some(&mut item, "price", quota.overage_price.map(n));
-    put_some(&mut item, "block", quota.block_size.map(n));
-    put_some(
-        &mut item,
-        "overage",
-        quota.allow_overage.then_some(AttributeValue::Bool(true)),
-    );
     put_some(
         &mut item,
         "overridden",
@@ -316,13 +316,32 @@ fn terms_read(read: &Reader<'_>) -> Result<Terms, StoreError> {
         plan_version: read.integer("plan_version")?,
         currency: read.text("currency")?,
         overridden: read.flag("overridden")?,
-        quota: QuotaTerms {
-            quota_limit: read.decimal_opt("limit")?,
-            allow_overage: read.flag("overage")?,
-            overage_price: read.decimal_opt("price")?,
-            block_size: read.decimal_opt("block")?,
-            overage_limit: read.decimal_opt("overage_limit")?,
-        },
+        quota: quota_read(read)?,
+    })
+}
+
+/// Limit and prices as stored, on a counter and in a plan.
+pub(crate) fn quota_item(quota: &QuotaTerms) -> Item {
+    let mut item = Item::new();
+    put_some(&mut item, "limit", quota.quota_limit.map(n));
+    put_some(&mut item, "overage_limit", quota.overage_limit.map(n));
+    put_some(&mut item, "price", quota.overage_price.map(n));
+    put_some(&mut item, "block", quota.block_size.map(n));
+    put_some(
+        &mut item,
+        "overage",
+        quota.allow_overage.then_some(AttributeValue::Bool(true)),
+    );
+    item
+}
+
+pub(crate) fn quota_read(read: &Reader<'_>) -> Result<QuotaTerms, StoreError> {
+    Ok(QuotaTerms {
+        quota_limit: read.decimal_opt("limit")?,
+        allow_overage: read.flag("overage")?,
+        overage_price: read.decimal_opt("price")?,
+        block_size: read.decimal_opt("block")?,
+        overage_limit: read.decimal_opt("overage_limit")?,
     })
 }
 

@@ -71,6 +71,8 @@ pub struct Draft {
     pub timestamp: DateTime<Utc>,
     /// When it was received.
     pub received_at: DateTime<Utc>,
+    /// The present instant: later than that for what waited in a queue.
+    pub now: DateTime<Utc>,
     /// Whether the cap may refuse it.
     pub enforce: bool,
     /// By which way it came.

@@ -102,7 +102,7 @@ impl Store {
     /// Stores a draft exactly once and charges it.
     pub async fn track(&self, draft: &Draft) -> Result<Tracked, StoreError> {
         if draft.identified
-            && let Some(event) = self.event_get(&draft.id, draft.received_at).await?
+            && let Some(event) = self.event_get(&draft.id, draft.now).await?
         {
             return self.replay(draft, event).await;
         }
@@ -128,12 +128,7 @@ impl Store {
     /// What a draft is charged to; `refresh` asks the store about the subscription again.
     pub(crate) async fn place(&self, draft: &Draft, refresh: bool, late: bool) -> Result<Place, StoreError> {
         let found = self
-            .subscription_resolve(
-                &draft.user_id,
-                draft.subscription_id.as_deref(),
-                refresh,
-                draft.received_at,
-            )
+            .subscription_resolve(&draft.user_id, draft.subscription_id.as_deref(), refresh, draft.now)
             .await?;
         let Some(mut target) = found else {
             return Ok(Place::Done(Tracked::UnknownSubscription));
@@ -152,7 +147,7 @@ impl Store {
 
     /// A retry of what was admitted before the subscription ended is still a duplicate.
     async fn inactive(&self, draft: &Draft) -> Result<Tracked, StoreError> {
-        match self.event_get(&draft.id, draft.received_at).await? {
+        match self.event_get(&draft.id, draft.now).await? {
             Some(event) => self.replay(draft, event).await,
             None => Ok(Tracked::Inactive),
         }
@@ -160,7 +155,7 @@ impl Store {
 
     /// The counter of the event's own period; once that is found closed, of the present one.
     fn charge_of(&self, draft: &Draft, target: Arc<Target>, late: bool) -> Result<Charge, StoreError> {
-        let at = if late { draft.received_at } else { draft.timestamp };
+        let at = if late { draft.now } else { draft.timestamp };
         let period = target.period_at(at)?;
         let key = target.counter_key(&draft.metric, &period);
         Ok(Charge {
@@ -191,7 +186,7 @@ impl Store {
         for _ in 0..TURNS_MAX {
             let mut event = Event::of(draft, &target.subscription_id);
             event.attempt = self.context.attempt();
-            match self.confirm(&event, draft.received_at).await? {
+            match self.confirm(&event, draft.now).await? {
                 Confirmation::Stored => return Ok(Tracked::Recorded(Box::new(event), None)),
                 Confirmation::Adopted(found) | Confirmation::Another(found) => return self.replay(draft, *found).await,
                 Confirmation::Abandoned => {}
@@ -240,7 +235,7 @@ impl Store {
     ) -> Result<Option<Tracked>, StoreError> {
         let mut event = charge.event(draft, &attempt, counter.arm, counter.remaining);
         event.adopter = adopted.then(|| self.context.attempt());
-        let confirmed = self.confirm(&event, draft.received_at).await?;
+        let confirmed = self.confirm(&event, draft.now).await?;
         self.release(charge, &counter, &event, &confirmed).await?;
         match confirmed {
             Confirmation::Stored => {
@@ -286,7 +281,7 @@ impl Store {
             let attempt = attempt.to_owned();
             return self.confirm_sum(draft, charge, attempt, counter, true).await;
         }
-        if counter.possible(draft.received_at) >= draft.value && *waits < WAITS_MAX {
+        if counter.possible(draft.now) >= draft.value && *waits < WAITS_MAX {
             *waits += 1;
             if !self.resolve_some(&counter).await? {
                 self.context.sleep(WAIT).await;
@@ -294,7 +289,7 @@ impl Store {
             return Ok(None);
         }
         // A retry of what was admitted must never be denied: look once more.
-        if let Some(event) = self.event_get(&draft.id, draft.received_at).await? {
+        if let Some(event) = self.event_get(&draft.id, draft.now).await? {
             return Ok(Some(self.replay(draft, event).await?));
         }
         self.denied(&charge.key);
@@ -321,14 +316,18 @@ impl Store {
             {
                 return Ok(Born::Closed);
             }
-            let terms =
-                configuration.terms_at_birth(&metric.metric_type, metric.kind, &charge.period, draft.received_at)?;
+            // A standing counter is born into the present, whatever the event's own time.
+            let period = match metric.kind {
+                Kind::Sum => charge.period,
+                Kind::Gauge | Kind::Lease => charge.target.period_at(draft.now)?,
+            };
+            let terms = self.terms_at_birth(&configuration, metric, &period, draft.now).await?;
             let counter = Counter::new(
                 charge.key.clone(),
                 &draft.user_id,
                 &charge.target.subscription_id,
                 metric,
-                charge.period,
+                period,
                 terms,
             );
             let guard = self.birth_guard(owner, configuration.version);

@@ -120,7 +120,7 @@ impl Store {
             .filter(|member| member.draft.identified)
             .map(|member| member.event)
             .collect();
-        let Some(now) = members.first().map(|member| member.draft.received_at) else {
+        let Some(now) = members.first().map(|member| member.draft.now) else {
             return Ok(members);
         };
         let mut stored = match self.events_stored(&identified, now).await {
@@ -243,7 +243,7 @@ impl Store {
     ) -> Vec<Member> {
         let events = events_of(charge, attempt, &counter, chosen);
         let confirms = chosen.iter().cloned().zip(events).map(|(member, event)| async move {
-            let confirmed = self.confirm(&event, member.draft.received_at).await;
+            let confirmed = self.confirm(&event, member.draft.now).await;
             (member, event, confirmed)
         });
         let confirmed: Vec<_> = stream::iter(confirms).buffered(CONFIRMS_MAX).collect().await;
