@@ -18,6 +18,7 @@ mod functions;
 mod gateway;
 mod policy;
 mod problem;
+mod queues;
 mod routes;
 mod stack;
 mod template;
@@ -28,6 +29,7 @@ pub use data_dir::DataDirError;
 pub use engine::EngineError;
 pub use front::PortError;
 pub use functions::DeployError;
+pub use queues::Refusal;
 pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
 pub use template::TemplateError;
 pub use tokens::TokenError;
@@ -53,6 +55,9 @@ pub enum StackError {
     /// The template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The queues.
+    #[error("the queues cannot be opened")]
+    Queues(#[from] Refusal),
     /// The embedded DynamoDB.
     #[error(transparent)]
     Engine(#[from] EngineError),

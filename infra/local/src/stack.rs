@@ -25,6 +25,7 @@ use crate::{
     engine::Engine,
     front::{Front, Port, Server},
     functions::Functions,
+    queues::{self, Queues},
     routes::Routes,
     template::{EMBEDDED, REGION, Template},
     tokens::{AUDIENCE, ISSUER, Issuer},
@@ -55,6 +56,7 @@ pub struct Options {
 pub struct Stack {
     // In the order in which they end.
     server: Server,
+    queue_server: Server,
     background: Background,
     _engine: Engine,
     _data_dir: DataDir,
@@ -76,6 +78,7 @@ struct Parts {
     routes: Arc<Routes>,
     clock: Clock,
     endpoint: Endpoint,
+    queues: Queues,
 }
 
 impl Stack {
@@ -87,12 +90,17 @@ impl Stack {
         let data_dir = DataDir::open(options.data_dir.as_deref())?;
         let clock = Clock::open(&data_dir.clock())?;
         let issuer = Issuer::open(&data_dir.signing_key())?;
-        let template = Template::parse(EMBEDDED, &parameters(&url))?;
+        let queue_port = Port::hold(0, background.handle())?;
+        let queues_at = format!("http://{}", queue_port.address()?);
+        let template = Template::parse(EMBEDDED, &parameters(&url), &queues_at)?;
         let engine = Engine::start(&data_dir.database(), &template.tables)?;
+        let queues = Queues::open(&data_dir.queues(), &template.queues, &clock, &queues_at)?;
+        let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
         let parts = Parts {
             routes: Arc::new(Routes::new(&template.routes)),
             endpoint: endpoint(engine.url()),
             clock,
+            queues,
             template,
         };
         let control = parts.control(url, issuer);
@@ -101,6 +109,7 @@ impl Stack {
         let server = parts.serve(port, local, plain_http(), background.handle())?;
         Ok(Self {
             server,
+            queue_server,
             background,
             _engine: engine,
             _data_dir: data_dir,
@@ -116,6 +125,11 @@ impl Stack {
     /// Where the engine answers, and as whom.
     pub fn dynamodb_endpoint(&self) -> Endpoint {
         self.parts.endpoint.clone()
+    }
+
+    /// Where the queues answer, and as whom.
+    pub fn sqs_endpoint(&self) -> Endpoint {
+        endpoint(self.parts.queues.base().to_owned())
     }
 
     /// The name of the table of events.
@@ -145,6 +159,7 @@ impl Stack {
     /// Stops the stack, giving the requests under way a moment to end.
     pub async fn stop(mut self) {
         self.server.stop().await;
+        self.queue_server.stop().await;
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::*;
 
+const QUEUES: &str = "http://127.0.0.1:1";
+
 fn parse(text: &str) -> Result<Template, TemplateError> {
-    Template::parse(text, &BTreeMap::new())
+    Template::parse(text, &BTreeMap::new(), QUEUES)
 }
 
 fn refused(text: &str) -> String {
@@ -91,7 +93,7 @@ fn parameters_and_intrinsics_are_resolved() {
 "
     );
     let overrides = BTreeMap::from([("Level".to_owned(), "debug".to_owned())]);
-    let template = Template::parse(&text, &overrides).expect("understood");
+    let template = Template::parse(&text, &overrides, QUEUES).expect("understood");
     let function = &template.functions[0];
     assert_eq!(function.environment["LEVEL"], "debug");
     assert_eq!(function.environment["TABLE"], "Thing");
@@ -105,7 +107,7 @@ fn parameters_and_intrinsics_are_resolved() {
 fn an_unknown_parameter_is_refused() {
     let overrides = BTreeMap::from([("Nothing".to_owned(), String::new())]);
     let text = format!("Parameters: {{}}\n{}", with(TABLE));
-    let error = Template::parse(&text, &overrides).expect_err("refused");
+    let error = Template::parse(&text, &overrides, QUEUES).expect_err("refused");
     assert!(error.to_string().contains("no parameter Nothing"), "{error}");
 }
 
