@@ -16,6 +16,7 @@ mod fields;
 mod front;
 mod functions;
 mod gateway;
+mod host;
 mod policy;
 mod problem;
 mod queues;

@@ -27,7 +27,7 @@ use crate::{
     template::{ACCOUNT, Queue},
 };
 
-pub use message::{Attribute, Attributes, Outgoing, Received, attributes_md5, body_md5};
+pub use message::{Attribute, Outgoing, Received, attributes_md5, body_md5};
 pub use protocol::router;
 pub use refusal::Refusal;
 pub use store::{Counts, Kept, Wish};

@@ -24,7 +24,8 @@ use crate::{
     data_dir::DataDir,
     engine::Engine,
     front::{Front, Port, Server},
-    functions::Functions,
+    functions::{DeployError, Functions, linked},
+    host::{Drain, Host},
     queues::{self, Queues},
     routes::Routes,
     template::{EMBEDDED, REGION, Template},
@@ -56,6 +57,7 @@ pub struct Options {
 pub struct Stack {
     // In the order in which they end.
     server: Server,
+    host: Host,
     queue_server: Server,
     background: Background,
     _engine: Engine,
@@ -103,12 +105,16 @@ impl Stack {
             queues,
             template,
         };
-        let control = parts.control(url, issuer);
+        let functions = parts.deploy(&plain_http())?;
+        let mappings = &parts.template.queue_mappings;
+        let host = Host::start(mappings, &parts.queues, &functions, &parts.clock, background.handle())?;
+        let control = parts.control(url, issuer, host.drain(mappings, &parts.queues, &parts.clock));
         put_keys(background.handle(), &control).await?;
         let local = control::router(Arc::new(control));
-        let server = parts.serve(port, local, plain_http(), background.handle())?;
+        let server = parts.serve(port, local, functions, background.handle())?;
         Ok(Self {
             server,
+            host,
             queue_server,
             background,
             _engine: engine,
@@ -152,13 +158,15 @@ impl Stack {
         let runtime = self.background.handle();
         let port = Port::hold(0, runtime)?;
         let http_client = http_client.unwrap_or_else(plain_http);
-        let server = self.parts.serve(port, Router::new(), http_client, runtime)?;
+        let functions = self.parts.deploy(&http_client)?;
+        let server = self.parts.serve(port, Router::new(), functions, runtime)?;
         Ok(Instance { server })
     }
 
     /// Stops the stack, giving the requests under way a moment to end.
     pub async fn stop(mut self) {
         self.server.stop().await;
+        self.host.stop().await;
         self.queue_server.stop().await;
     }
 }
@@ -191,7 +199,7 @@ impl Drop for Background {
 }
 
 impl Parts {
-    fn control(&self, api: String, issuer: Issuer) -> Control {
+    fn control(&self, api: String, issuer: Issuer, drain: Drain) -> Control {
         let functions = self.template.functions.iter();
         Control {
             api,
@@ -200,20 +208,19 @@ impl Parts {
             functions: functions.map(|function| function.name.clone()).collect(),
             clock: self.clock.clone(),
             moving: Mutex::new(()),
+            queues: self.queues.clone(),
+            drain,
             issuer,
             client: dynamodb_client(&self.endpoint, Some(plain_http())),
         }
     }
 
-    fn serve(
-        &self,
-        port: Port,
-        local: Router,
-        http_client: SharedHttpClient,
-        runtime: &Handle,
-    ) -> Result<Server, StackError> {
+    fn deploy(&self, http_client: &SharedHttpClient) -> Result<Functions, DeployError> {
         let context = Context::new(Arc::new(self.clock.clone()));
-        let functions = Functions::deploy(&self.template, &context, &self.endpoint, &http_client)?;
+        Functions::deploy(&self.template, &context, &self.endpoint, http_client, linked)
+    }
+
+    fn serve(&self, port: Port, local: Router, functions: Functions, runtime: &Handle) -> Result<Server, StackError> {
         let front = Front {
             domain: port.address()?.to_string().into(),
             routes: Arc::clone(&self.routes),

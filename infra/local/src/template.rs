@@ -18,7 +18,9 @@ use serde_norway::Value;
 
 pub use event::{QueueMapping, Route};
 pub use function::{Function, Statement};
-pub use queue::{MESSAGE_BYTES_MAX, Queue, Redrive, queue_arn};
+#[cfg(test)]
+pub use queue::Redrive;
+pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
 pub use scope::table_arn;
 pub use table::Table;
 

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
+use crate::template::Queue;
 
 const ATTRIBUTES_MAX: usize = 10;
 const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
@@ -88,8 +89,8 @@ impl Outgoing {
         self.message_body.len() + attributes.sum::<usize>()
     }
 
-    /// Refuses what SQS refuses of a message of its own, whatever the queue.
-    pub fn check(&self) -> Result<(), Refusal> {
+    /// Refuses what SQS refuses of a message that is sent to `queue`.
+    pub fn check(&self, queue: &Queue) -> Result<(), Refusal> {
         if self.message_body.is_empty() {
             return Err(Refusal::Missing("MessageBody"));
         }
@@ -120,7 +121,13 @@ impl Outgoing {
                 return Err(Refusal::Parameter(problem));
             }
         }
-        Ok(())
+        match self.bytes() <= queue.bytes_max {
+            true => Ok(()),
+            false => Err(Refusal::Parameter(format!(
+                "One or more parameters are invalid. Reason: Message must be shorter than {} bytes.",
+                queue.bytes_max
+            ))),
+        }
     }
 }
 

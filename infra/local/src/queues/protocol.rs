@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use super::{
     Outgoing, Queues, Received, Refusal, Wish, attributes_md5, body_md5,
     message::{Attributes, out_of_range},
-    store::millis,
 };
 use crate::template::{Queue, queue_arn};
 
@@ -93,13 +92,7 @@ struct Named {
 
 fn send(queues: &Queues, request: &Named, message: &Outgoing) -> Result<Value, Refusal> {
     let queue = queue(queues, &request.queue_url)?;
-    message.check()?;
-    if message.bytes() > queue.bytes_max {
-        return Err(Refusal::Parameter(format!(
-            "One or more parameters are invalid. Reason: Message must be shorter than {} bytes.",
-            queue.bytes_max
-        )));
-    }
+    message.check(queue)?;
     let ids = queues.send(queue, &[message])?;
     let mut answer = sums(message);
     answer["MessageId"] = json!(ids.first());
@@ -151,7 +144,7 @@ async fn receive(queues: &Queues, request: Receive) -> Result<Value, Refusal> {
     let wish = Wish {
         count: usize::try_from(count).unwrap_or(1),
         bytes: queue.bytes_max,
-        hidden_ms: millis(hidden),
+        hidden,
         hold: false,
     };
     let received = queues.receive_within(queue, wish, wait).await?;

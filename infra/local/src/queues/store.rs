@@ -5,7 +5,7 @@
 //! is busy with is noted in a table of its connection only, so that nothing stays held by a
 //! process that is gone.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
@@ -69,7 +69,7 @@ pub struct Wish {
     /// How many bytes their bodies may come to, the first one excepted.
     pub bytes: usize,
     /// How long they are hidden.
-    pub hidden_ms: i64,
+    pub hidden: Duration,
     /// Whether they are held until they are let go, whatever the clock does.
     pub hold: bool,
 }
@@ -322,7 +322,7 @@ impl Handle {
 }
 
 /// A duration as the file counts it.
-pub fn millis(duration: std::time::Duration) -> i64 {
+pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -367,7 +367,7 @@ fn take(
         "UPDATE messages SET visible_ms = ?2, first_received_ms = ?3, receive_count = ?4, nonce = ?5
          WHERE id = ?1",
     )?;
-    let visible_ms = now_ms + wish.hidden_ms;
+    let visible_ms = now_ms + millis(wish.hidden);
     take.execute(params![
         candidate.row,
         visible_ms,

@@ -320,10 +320,10 @@ fn the_sum_of_attributes_is_the_services_own() {
         string_value: Some("1493147359900".to_owned()),
         binary_value: None,
     };
-    let attributes = Attributes::from([("timestamp".to_owned(), attribute)]);
+    let attributes = message::Attributes::from([("timestamp".to_owned(), attribute)]);
     let sum = attributes_md5(&attributes);
     assert_eq!(sum.as_deref(), Some("2e2e4876d8e0bd6b8c2c8f556831c349"));
-    assert_eq!(attributes_md5(&Attributes::new()), None);
+    assert_eq!(attributes_md5(&message::Attributes::new()), None);
 }
 
 #[tokio::test]
@@ -353,7 +353,7 @@ async fn queues_are_found_listed_and_emptied() {
         .send()
         .await
         .expect("listed");
-    assert_eq!(listed.queue_urls(), [rig.url.clone()]);
+    assert_eq!(listed.queue_urls(), std::slice::from_ref(&rig.url));
     for body in ["a", "b"] {
         rig.send(body).await;
     }

@@ -44,6 +44,15 @@ fn the_template_is_understood_to_the_end() {
     assert_eq!(fallbacks.len(), 1);
     assert_eq!(fallbacks[0].function, "TrackingApi");
 
+    let queues: Vec<&str> = template.queues.iter().map(|queue| queue.name.as_str()).collect();
+    assert_eq!(queues, ["UsageEventsQueue", "UsageEventsDeadLetters"]);
+    let redrive = template.queues[0].redrive.as_ref().expect("a dead-letter queue");
+    assert_eq!(
+        (redrive.queue.as_str(), redrive.receives_max),
+        ("UsageEventsDeadLetters", 5)
+    );
+    assert_eq!(template.queues[1].retention.as_secs(), 14 * 86_400);
+
     let table = |name: &str| template.tables.iter().find(|table| table.name == name);
     let events = table("Events").expect("Events");
     assert_eq!(events.expiry.as_deref(), Some("expires_at"));
@@ -101,6 +110,107 @@ fn parameters_and_intrinsics_are_resolved() {
     let arn = table_arn("Thing");
     let index = format!("{arn}/index/by");
     assert_eq!(function.policy[0].resources, [arn, index]);
+}
+
+const QUEUE: &str = "    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+";
+
+/// A queue called `Thing`, and a function with one event.
+fn with_mapping(event: &str) -> String {
+    format!(
+        "{}  Job:
+    Type: AWS::Serverless::Function
+    Properties:
+      Timeout: 10
+      Environment: {{Variables: {{URL: !Ref Thing, NAME: !GetAtt Thing.QueueName}}}}
+      Policies:
+        - Statement: [{{Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt Thing.Arn}}]
+      Events:
+        Messages:
+          Type: SQS
+          Properties: {{Queue: !GetAtt Thing.Arn{event}}}
+",
+        with(QUEUE)
+    )
+}
+
+#[test]
+fn queues_and_their_mappings_are_read() {
+    let mapping = ", BatchSize: 25, MaximumBatchingWindowInSeconds: 2, \
+        FunctionResponseTypes: [ReportBatchItemFailures], ScalingConfig: {MaximumConcurrency: 2}";
+    let template = parse(&with_mapping(mapping)).expect("understood");
+    assert_eq!(template.queues[0].visibility.as_secs(), 60);
+    assert_eq!(template.queues[0].retention.as_secs(), 345_600, "the default");
+    assert_eq!(
+        template.queue_mappings,
+        [QueueMapping {
+            function: "Job".to_owned(),
+            queue: "Thing".to_owned(),
+            batch_size: 25,
+            window: std::time::Duration::from_secs(2),
+            reports_failures: true,
+            concurrency: Some(2),
+        }]
+    );
+    let function = &template.functions[0];
+    assert_eq!(function.environment["URL"], format!("{QUEUES}/000000000000/Thing"));
+    assert_eq!(function.environment["NAME"], "Thing");
+    assert_eq!(function.policy[0].resources, [queue_arn("Thing")]);
+    let template = parse(&with_mapping("")).expect("understood");
+    let mapping = &template.queue_mappings[0];
+    assert_eq!(
+        (mapping.batch_size, mapping.reports_failures, mapping.concurrency),
+        (10, false, None)
+    );
+    let off = parse(&with_mapping(", Enabled: false")).expect("understood");
+    assert!(off.queue_mappings.is_empty());
+}
+
+#[test]
+fn queues_that_are_not_understood_are_refused_by_name() {
+    let queue = |line: &str| with(&format!("{QUEUE}      {line}\n"));
+    for (text, expected) in [
+        (queue("FifoQueue: true"), "Thing: FifoQueue: this property"),
+        (queue("QueueName: mine"), "Thing: QueueName: this property"),
+        (
+            queue("MessageRetentionPeriod: 59"),
+            "must be a number from 60 to 1209600",
+        ),
+        (
+            queue("RedrivePolicy: {deadLetterTargetArn: !GetAtt None.Arn, maxReceiveCount: 5}"),
+            "the attribute None.Arn",
+        ),
+        (
+            queue("RedrivePolicy: {deadLetterTargetArn: !GetAtt Thing.Arn}"),
+            "maxReceiveCount is missing",
+        ),
+        (
+            with_mapping(", FilterCriteria: {}"),
+            "Messages: FilterCriteria: this property",
+        ),
+        (with_mapping(", BatchSize: 11"), "a BatchSize above 10 needs"),
+        (
+            with_mapping(", FunctionResponseTypes: [Other]"),
+            "Other is not understood",
+        ),
+        (
+            with_mapping(", ScalingConfig: {MaximumConcurrency: 1}"),
+            "must be a number from 2 to 1000",
+        ),
+        (
+            with_mapping("").replace("!GetAtt Thing.Arn}", "arn:aws:sqs:us-east-1:1:Other}"),
+            "must be the Arn of a queue of this template",
+        ),
+        (
+            with_mapping("").replace("VisibilityTimeout: 60", "VisibilityTimeout: 9"),
+            "Thing: VisibilityTimeout is shorter than the Timeout of Job",
+        ),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(expected), "{error}\nshould say: {expected}");
+    }
 }
 
 #[test]

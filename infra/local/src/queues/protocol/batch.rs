@@ -103,12 +103,7 @@ pub fn send(queues: &Queues, batch: &Batch) -> Result<Value, Refusal> {
     let mut results = Results::default();
     let mut good = Vec::new();
     for (id, entry) in &entries {
-        let problem = format!("Message must be shorter than {} bytes.", queue.bytes_max);
-        let checked = entry.check().and(match entry.bytes() <= queue.bytes_max {
-            true => Ok(()),
-            false => Err(Refusal::Parameter(problem)),
-        });
-        match checked {
+        match entry.check(queue) {
             Ok(()) => good.push((id, entry)),
             Err(refusal) => results.add(id, Err(refusal))?,
         }
