@@ -22,7 +22,7 @@ use crate::{
     clock::{Clock, ClockError, write_instant},
     expiry,
     fields::Fields,
-    host::Drain,
+    host::Desk,
     problem::Problem,
     queues::Queues,
     template::Table,
@@ -50,8 +50,8 @@ pub struct Control {
     pub moving: Mutex<()>,
     /// The template's queues.
     pub queues: Queues,
-    /// Waits for the event host to be done.
-    pub drain: Drain,
+    /// The event host.
+    pub host: Desk,
     /// Signs tokens.
     pub issuer: Issuer,
     /// The stack's own connection to the engine.
@@ -169,11 +169,22 @@ fn refused(pointer: &str, error: &ClockError) -> Problem {
     }
 }
 
-/// Runs a function that a schedule would start; so far the template has none.
-async fn run(State(control): Shared, Path(function): Path<String>) -> Answer {
-    let known = control.functions.join(", ");
-    Err(Problem::not_found(match control.functions.contains(&function) {
-        true => format!("{function} has no schedule: it is called over HTTP only"),
-        false => format!("there is no function {function}; there are {known}"),
-    }))
+/// Runs a function that a schedule would start.
+async fn run(State(control): Shared, Path(function): Path<String>, body: Bytes) -> Answer {
+    Fields::read(&body)?.finish()?;
+    match control.host.run(&function).await {
+        Some(Ok(answer)) => {
+            // What is not JSON is a text.
+            let result = serde_json::from_str(&answer).unwrap_or(Value::String(answer));
+            Ok(Json(json!({"result": result})))
+        }
+        Some(Err(error)) => Err(Problem::internal(format!("{function}: {error}"))),
+        None => {
+            let known = control.functions.join(", ");
+            Err(Problem::not_found(match control.functions.contains(&function) {
+                true => format!("{function} has no schedule"),
+                false => format!("there is no function {function}; there are {known}"),
+            }))
+        }
+    }
 }

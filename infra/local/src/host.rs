@@ -1,9 +1,10 @@
 //! The event host: does what Lambda's event source mappings do, and says when all is done.
 //!
-//! It hands the functions what is on the queues they are mapped to. It knows how events look and
+//! It hands the functions what is on the queues they are mapped to and runs their schedules. It knows how events look and
 //! what an answer means for the messages, and nothing of what the functions do.
 
 mod queue;
+mod schedule;
 mod verdict;
 
 use std::{sync::Arc, time::Duration};
@@ -13,19 +14,19 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     clock::Clock,
-    functions::Functions,
+    functions::{Functions, InvokeError},
     queues::{Queues, Refusal},
-    template::QueueMapping,
+    template::{Schedule, Triggers},
 };
 
 /// How long batches under way may still take when the host stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The running host; dropping it asks it to stop.
-#[derive(Debug)]
 pub struct Host {
     pollers: Vec<JoinHandle<()>>,
     orders: Arc<watch::Sender<Orders>>,
+    desk: Desk,
 }
 
 /// What every poller is told.
@@ -37,12 +38,12 @@ struct Orders {
     drains: usize,
 }
 
-/// Waits for all to be done, on behalf of whoever asks.
-#[derive(Debug, Clone)]
-pub struct Drain {
-    queues: Queues,
+/// Where others ask the host for something.
+#[derive(Clone)]
+pub struct Desk {
+    work: Work,
     mapped: Vec<String>,
-    clock: Clock,
+    schedules: Vec<Schedule>,
     orders: Arc<watch::Sender<Orders>>,
 }
 
@@ -53,12 +54,16 @@ struct Work {
     functions: Functions,
     clock: Clock,
     orders: watch::Receiver<Orders>,
+    running: Arc<watch::Sender<usize>>,
 }
 
+/// A call of a function that is under way, counted as long as this lives.
+struct Busy(Arc<watch::Sender<usize>>);
+
 impl Host {
-    /// Starts to hand `functions` what `mappings` say.
+    /// Starts to call `functions` as `triggers` say.
     pub fn start(
-        mappings: &[QueueMapping],
+        triggers: &Triggers,
         queues: &Queues,
         functions: &Functions,
         clock: &Clock,
@@ -70,13 +75,28 @@ impl Host {
             functions: functions.clone(),
             clock: clock.clone(),
             orders: orders.subscribe(),
+            running: Arc::new(watch::Sender::new(0)),
         };
         let mut pollers = Vec::new();
-        for mapping in mappings {
+        for mapping in &triggers.queues {
             let poller = queue::Poller::new(mapping.clone(), work.clone())?;
             pollers.push(runtime.spawn(poller.run()));
         }
-        Ok(Self { pollers, orders })
+        for schedule in &triggers.schedules {
+            pollers.push(runtime.spawn(schedule::run(schedule.clone(), work.clone())));
+        }
+        let desk = Desk {
+            work,
+            mapped: triggers.queues.iter().map(|mapping| mapping.queue.clone()).collect(),
+            schedules: triggers.schedules.clone(),
+            orders: Arc::clone(&orders),
+        };
+        Ok(Self { pollers, orders, desk })
+    }
+
+    /// Where others ask the host for something.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// Stops, giving what is under way a moment to end.
@@ -88,16 +108,6 @@ impl Host {
             }
         }
     }
-
-    /// A handle by which to wait for all to be done.
-    pub fn drain(&self, mappings: &[QueueMapping], queues: &Queues, clock: &Clock) -> Drain {
-        Drain {
-            queues: queues.clone(),
-            mapped: mappings.iter().map(|mapping| mapping.queue.clone()).collect(),
-            clock: clock.clone(),
-            orders: Arc::clone(&self.orders),
-        }
-    }
 }
 
 impl Drop for Host {
@@ -106,34 +116,59 @@ impl Drop for Host {
     }
 }
 
-impl Drain {
-    /// Waits until every mapped queue is empty, counting waits and delays as over; false if that
-    /// takes longer than `most`.
-    pub async fn wait(&self, most: Duration) -> Result<bool, Refusal> {
+impl Desk {
+    /// Waits until every mapped queue is empty and no function runs, counting waits and delays
+    /// as over; false if that takes longer than `most`.
+    pub async fn drain(&self, most: Duration) -> Result<bool, Refusal> {
         let _draining = Draining::begin(&self.orders);
-        let mut ends = self.clock.sleep(most);
-        let mut changes = self.queues.changes();
+        let mut ends = self.work.clock.sleep(most);
+        let mut changes = self.work.queues.changes();
+        let mut running = self.work.running.subscribe();
         loop {
             changes.borrow_and_update();
-            if self.all_done()? {
+            if *running.borrow_and_update() == 0 && self.queues_are_empty()? {
                 return Ok(true);
             }
             tokio::select! {
                 () = &mut ends => return Ok(false),
                 _ = changes.changed() => {}
+                _ = running.changed() => {}
             }
         }
     }
 
-    fn all_done(&self) -> Result<bool, Refusal> {
-        let mut done = true;
+    fn queues_are_empty(&self) -> Result<bool, Refusal> {
+        let queues = &self.work.queues;
+        let mut empty = true;
         for name in &self.mapped {
-            let queue = self.queues.find(name)?;
-            self.queues.hurry(queue)?;
-            let counts = self.queues.counts(queue)?;
-            done &= counts.visible + counts.in_flight + counts.delayed == 0;
+            let queue = queues.find(name)?;
+            queues.hurry(queue)?;
+            let counts = queues.counts(queue)?;
+            empty &= counts.visible + counts.in_flight + counts.delayed == 0;
         }
-        Ok(done)
+        Ok(empty)
+    }
+
+    /// Runs a function as its schedule would now; none if it has no schedule.
+    pub async fn run(&self, function: &str) -> Option<Result<String, InvokeError>> {
+        let schedule = self.schedules.iter().find(|schedule| schedule.function == function)?;
+        let clock = &self.work.clock;
+        let event = schedule::event(schedule, clock.now(), clock);
+        let _busy = Busy::begin(&self.work.running);
+        Some(self.work.functions.invoke(function, event).await)
+    }
+}
+
+impl Busy {
+    fn begin(running: &Arc<watch::Sender<usize>>) -> Self {
+        running.send_modify(|running| *running += 1);
+        Self(Arc::clone(running))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
     }
 }
 

@@ -21,6 +21,7 @@ mod policy;
 mod problem;
 mod queues;
 mod routes;
+mod schedule;
 mod stack;
 mod template;
 mod tokens;

@@ -25,7 +25,7 @@ use crate::{
     engine::Engine,
     front::{Front, Port, Server},
     functions::{DeployError, Functions, linked},
-    host::{Drain, Host},
+    host::{Desk, Host},
     queues::{self, Queues},
     routes::Routes,
     template::{EMBEDDED, REGION, Template},
@@ -99,16 +99,16 @@ impl Stack {
         let queues = Queues::open(&data_dir.queues(), &template.queues, &clock, &queues_at)?;
         let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
         let parts = Parts {
-            routes: Arc::new(Routes::new(&template.routes)),
+            routes: Arc::new(Routes::new(&template.triggers.routes)),
             endpoint: endpoint(engine.url()),
             clock,
             queues,
             template,
         };
         let functions = parts.deploy(&plain_http())?;
-        let mappings = &parts.template.queue_mappings;
-        let host = Host::start(mappings, &parts.queues, &functions, &parts.clock, background.handle())?;
-        let control = parts.control(url, issuer, host.drain(mappings, &parts.queues, &parts.clock));
+        let triggers = &parts.template.triggers;
+        let host = Host::start(triggers, &parts.queues, &functions, &parts.clock, background.handle())?;
+        let control = parts.control(url, issuer, host.desk());
         put_keys(background.handle(), &control).await?;
         let local = control::router(Arc::new(control));
         let server = parts.serve(port, local, functions, background.handle())?;
@@ -199,7 +199,7 @@ impl Drop for Background {
 }
 
 impl Parts {
-    fn control(&self, api: String, issuer: Issuer, drain: Drain) -> Control {
+    fn control(&self, api: String, issuer: Issuer, host: Desk) -> Control {
         let functions = self.template.functions.iter();
         Control {
             api,
@@ -209,7 +209,7 @@ impl Parts {
             clock: self.clock.clone(),
             moving: Mutex::new(()),
             queues: self.queues.clone(),
-            drain,
+            host,
             issuer,
             client: dynamodb_client(&self.endpoint, Some(plain_http())),
         }

@@ -9,6 +9,7 @@ mod event;
 mod function;
 mod node;
 mod queue;
+mod schedule;
 mod scope;
 mod table;
 
@@ -16,15 +17,15 @@ use std::collections::BTreeMap;
 
 use serde_norway::Value;
 
-pub use event::{QueueMapping, Route};
+pub use event::{QueueMapping, Route, Triggers};
 pub use function::{Function, Statement};
 #[cfg(test)]
 pub use queue::Redrive;
 pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
+pub use schedule::Schedule;
 pub use scope::table_arn;
 pub use table::Table;
 
-use event::Trigger;
 use node::Node;
 use scope::Scope;
 
@@ -84,14 +85,12 @@ pub struct TemplateError {
 pub struct Template {
     /// The functions, by name.
     pub functions: Vec<Function>,
-    /// Every HTTP route of every function.
-    pub routes: Vec<Route>,
+    /// All that they are called by.
+    pub triggers: Triggers,
     /// The tables, by name.
     pub tables: Vec<Table>,
     /// The queues, by name.
     pub queues: Vec<Queue>,
-    /// Which function is handed the messages of which queue.
-    pub queue_mappings: Vec<QueueMapping>,
 }
 
 impl Template {
@@ -109,10 +108,9 @@ impl Template {
         let defaults = function::Defaults::read(root.child("Globals")?, &scope)?;
         let mut template = Self {
             functions: Vec::new(),
-            routes: Vec::new(),
+            triggers: Triggers::default(),
             tables: Vec::new(),
             queues: Vec::new(),
-            queue_mappings: Vec::new(),
         };
         for (name, resource) in resources.entries()? {
             template.add(name, Node::new(name, resource), &scope, &defaults)?;
@@ -123,7 +121,7 @@ impl Template {
 
     /// As Lambda does, refuses a queue whose messages come back while a function works on them.
     fn check_visibility(&self) -> Result<(), TemplateError> {
-        for mapping in &self.queue_mappings {
+        for mapping in &self.triggers.queues {
             let queue = self.queues.iter().find(|queue| queue.name == mapping.queue);
             let function = self.functions.iter().find(|function| function.name == mapping.function);
             if let (Some(queue), Some(function)) = (queue, function)
@@ -159,12 +157,7 @@ impl Template {
         match kind {
             "AWS::Serverless::Function" => {
                 self.functions.push(function::read(name, properties, scope, defaults)?);
-                for trigger in event::read(name, properties, scope)? {
-                    match trigger {
-                        Trigger::Route(route) => self.routes.push(route),
-                        Trigger::Queue(mapping) => self.queue_mappings.push(mapping),
-                    }
-                }
+                self.triggers.read(name, properties, scope)?;
             }
             "AWS::DynamoDB::Table" => self.tables.push(table::read(name, properties)?),
             "AWS::Serverless::HttpApi" => {

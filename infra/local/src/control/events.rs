@@ -50,7 +50,7 @@ async fn drain(State(control): Shared, body: Bytes) -> Answer {
     }
     fields.finish()?;
     let most = Duration::from_secs(seconds.unsigned_abs());
-    match control.drain.wait(most).await.map_err(failed)? {
+    match control.host.drain(most).await.map_err(failed)? {
         true => Ok(Json(json!({"drained": true}))),
         false => Err(Problem::not_drained(format!("not all was done after {seconds} s"))),
     }

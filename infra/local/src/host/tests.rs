@@ -1,5 +1,7 @@
 //! The host with functions made by hand on the real queues.
 
+mod schedules;
+
 use std::sync::{Mutex, atomic::AtomicUsize, atomic::Ordering};
 
 use chrono::TimeDelta;
@@ -10,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     queues::{Counts, Outgoing},
-    template::{Queue, Redrive},
+    template::{Queue, QueueMapping, Redrive},
 };
 
 /// Long enough for anything here that is right.
@@ -21,7 +23,7 @@ struct Rig {
     queues: Queues,
     clock: Clock,
     host: Host,
-    drain: Drain,
+    desk: Desk,
     handed: Arc<Mutex<Vec<Vec<String>>>>,
     _dir: TempDir,
 }
@@ -89,14 +91,17 @@ impl Rig {
         let queues = Queues::open(&dir.path().join("queues.db"), &declared(), &clock, "http://queues");
         let queues = queues.expect("queues");
         let functions = Functions::given([("Job", job)]);
-        let mappings = [mapping];
-        let host = Host::start(&mappings, &queues, &functions, &clock, &Handle::current()).expect("started");
-        let drain = host.drain(&mappings, &queues, &clock);
+        let triggers = Triggers {
+            queues: vec![mapping],
+            ..Triggers::default()
+        };
+        let host = Host::start(&triggers, &queues, &functions, &clock, &Handle::current()).expect("started");
+        let desk = host.desk();
         Self {
             queues,
             clock,
             host,
-            drain,
+            desk,
             handed,
             _dir: dir,
         }
@@ -135,7 +140,7 @@ impl Rig {
     }
 
     async fn drained(&self) {
-        assert!(self.drain.wait(LIMIT).await.expect("drained"), "not drained in time");
+        assert!(self.desk.drain(LIMIT).await.expect("drained"), "not drained in time");
     }
 
     fn handed(&self) -> Vec<Vec<String>> {
@@ -278,7 +283,7 @@ async fn a_drain_that_cannot_end_says_so() {
     let never: Invoke = Arc::new(|_| Box::pin(std::future::pending()));
     let rig = Rig::with(mapping(), never, Arc::default());
     rig.send(&["a"]);
-    let drained = rig.drain.wait(Duration::from_millis(50)).await;
+    let drained = rig.desk.drain(Duration::from_millis(50)).await;
     assert!(!drained.expect("asked"));
 }
 

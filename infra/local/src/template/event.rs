@@ -1,8 +1,14 @@
-//! What a function is called by: routes of the HTTP API, and queues.
+//! What a function is called by: routes of the HTTP API, queues, schedules.
 
 use std::time::Duration;
 
-use super::{TemplateError, node::Node, queue::whole, scope::Scope};
+use super::{
+    TemplateError,
+    node::Node,
+    queue::whole,
+    schedule::{self, Schedule, is_on},
+    scope::Scope,
+};
 
 const QUEUE_PROPERTIES: [&str; 6] = [
     "BatchSize",
@@ -13,13 +19,15 @@ const QUEUE_PROPERTIES: [&str; 6] = [
     "ScalingConfig",
 ];
 
-/// Something that a function is called by.
-#[derive(Debug)]
-pub enum Trigger {
+/// All that functions are called by.
+#[derive(Debug, Clone, Default)]
+pub struct Triggers {
     /// Requests.
-    Route(Route),
+    pub routes: Vec<Route>,
     /// Messages.
-    Queue(QueueMapping),
+    pub queues: Vec<QueueMapping>,
+    /// Times.
+    pub schedules: Vec<Schedule>,
 }
 
 /// A route of the HTTP API.
@@ -48,25 +56,29 @@ pub struct QueueMapping {
     pub concurrency: Option<usize>,
 }
 
-/// Reads the events of the function `name`.
-pub fn read(name: &str, properties: Node<'_>, scope: &Scope) -> Result<Vec<Trigger>, TemplateError> {
-    let mut triggers = Vec::new();
-    let Some(events) = properties.child("Events")? else {
-        return Ok(triggers);
-    };
-    for (event, declared) in events.entries()? {
-        let place = format!("{name}: Events: {event}");
-        let event = Node::new(&place, declared);
-        event.only(&["Properties", "Type"])?;
-        let kind = event.required("Type")?.plain()?;
-        let properties = || event.required("Properties");
-        match kind {
-            "HttpApi" => triggers.push(Trigger::Route(read_route(name, properties()?)?)),
-            "SQS" => triggers.extend(read_queue(name, properties()?, scope)?.map(Trigger::Queue)),
-            _ => return Err(event.wrong(&format!("the event type {kind} is not understood"))),
+impl Triggers {
+    /// Adds what the function `name` is called by.
+    pub fn read(&mut self, name: &str, properties: Node<'_>, scope: &Scope) -> Result<(), TemplateError> {
+        let Some(events) = properties.child("Events")? else {
+            return Ok(());
+        };
+        for (event_name, declared) in events.entries()? {
+            let place = format!("{name}: Events: {event_name}");
+            let event = Node::new(&place, declared);
+            event.only(&["Properties", "Type"])?;
+            let kind = event.required("Type")?.plain()?;
+            let properties = || event.required("Properties");
+            let scheduled = |scheduler| schedule::read(name, event_name, properties()?, scheduler, scope);
+            match kind {
+                "HttpApi" => self.routes.push(read_route(name, properties()?)?),
+                "SQS" => self.queues.extend(read_queue(name, properties()?, scope)?),
+                "Schedule" => self.schedules.extend(scheduled(false)?),
+                "ScheduleV2" => self.schedules.extend(scheduled(true)?),
+                _ => return Err(event.wrong(&format!("the event type {kind} is not understood"))),
+            }
         }
+        Ok(())
     }
-    Ok(triggers)
 }
 
 fn read_route(function: &str, properties: Node<'_>) -> Result<Route, TemplateError> {
@@ -110,7 +122,7 @@ fn read_queue(function: &str, properties: Node<'_>, scope: &Scope) -> Result<Opt
         reports_failures: read_reports(properties)?,
         concurrency: concurrency.and_then(|most| usize::try_from(most).ok()),
     };
-    Ok(read_enabled(properties)?.then_some(mapping))
+    Ok(is_on(properties)?.then_some(mapping))
 }
 
 fn read_reports(properties: Node<'_>) -> Result<bool, TemplateError> {
@@ -125,14 +137,4 @@ fn read_reports(properties: Node<'_>) -> Result<bool, TemplateError> {
         }
     }
     Ok(reports)
-}
-
-fn read_enabled(properties: Node<'_>) -> Result<bool, TemplateError> {
-    match properties.child("Enabled")? {
-        None => Ok(true),
-        Some(node) => match node.value().as_bool() {
-            Some(enabled) => Ok(enabled),
-            None => Err(node.wrong("must be true or false")),
-        },
-    }
 }

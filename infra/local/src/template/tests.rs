@@ -34,9 +34,15 @@ fn the_template_is_understood_to_the_end() {
     let template = parse(EMBEDDED).expect("the real template");
     let names: Vec<&str> = template.functions.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["TrackingApi", "AdminApi"]);
-    let operations: std::collections::BTreeSet<_> = template.routes.iter().map(|route| &route.operation).collect();
-    assert_eq!(operations.len(), template.routes.len(), "each route is declared once");
+    let operations: std::collections::BTreeSet<_> =
+        template.triggers.routes.iter().map(|route| &route.operation).collect();
+    assert_eq!(
+        operations.len(),
+        template.triggers.routes.len(),
+        "each route is declared once"
+    );
     let fallbacks: Vec<&Route> = template
+        .triggers
         .routes
         .iter()
         .filter(|route| route.operation.is_none())
@@ -144,7 +150,7 @@ fn queues_and_their_mappings_are_read() {
     assert_eq!(template.queues[0].visibility.as_secs(), 60);
     assert_eq!(template.queues[0].retention.as_secs(), 345_600, "the default");
     assert_eq!(
-        template.queue_mappings,
+        template.triggers.queues,
         [QueueMapping {
             function: "Job".to_owned(),
             queue: "Thing".to_owned(),
@@ -159,13 +165,13 @@ fn queues_and_their_mappings_are_read() {
     assert_eq!(function.environment["NAME"], "Thing");
     assert_eq!(function.policy[0].resources, [queue_arn("Thing")]);
     let template = parse(&with_mapping("")).expect("understood");
-    let mapping = &template.queue_mappings[0];
+    let mapping = &template.triggers.queues[0];
     assert_eq!(
         (mapping.batch_size, mapping.reports_failures, mapping.concurrency),
         (10, false, None)
     );
     let off = parse(&with_mapping(", Enabled: false")).expect("understood");
-    assert!(off.queue_mappings.is_empty());
+    assert!(off.triggers.queues.is_empty());
 }
 
 #[test]
@@ -214,6 +220,56 @@ fn queues_that_are_not_understood_are_refused_by_name() {
 }
 
 #[test]
+fn schedules_are_read_and_those_switched_off_are_not_run() {
+    let function = |events: &str| with(&format!("{FUNCTION}      Events:\n{events}"));
+    let text = function(
+        "        Nightly: {Type: Schedule, Properties: {Schedule: cron(0 3 * * ? *), Input: '{}'}}
+        Hourly: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), State: ENABLED}}
+        Never: {Type: Schedule, Properties: {Schedule: rate(1 hour), Enabled: false}}
+        Nor: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), State: DISABLED}}
+",
+    );
+    let schedules = parse(&text).expect("understood").triggers.schedules;
+    let read: Vec<_> = schedules
+        .iter()
+        .map(|schedule| (schedule.arn.as_str(), schedule.input.as_deref(), schedule.scheduler))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (
+                "arn:aws:events:us-east-1:000000000000:rule/ThingNightly",
+                Some("{}"),
+                false
+            ),
+            (
+                "arn:aws:scheduler:us-east-1:000000000000:schedule/default/ThingHourly",
+                None,
+                true
+            ),
+        ]
+    );
+    for (event, expected) in [
+        (
+            "{Type: Schedule, Properties: {Schedule: rate(1 hours)}}",
+            "E: Schedule: the schedule rate(1 hours)",
+        ),
+        ("{Type: Schedule, Properties: {}}", "E: Properties: Schedule is missing"),
+        (
+            "{Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), ScheduleExpressionTimezone: Europe/Berlin}}",
+            "only UTC is understood",
+        ),
+        (
+            "{Type: Schedule, Properties: {Schedule: rate(1 hour), RetryPolicy: {}}}",
+            "E: RetryPolicy: this property",
+        ),
+    ] {
+        let error = refused(&function(&format!("        E: {event}\n")));
+        assert!(error.contains(expected), "{error}\nshould say: {expected}");
+    }
+}
+
+#[test]
 fn an_unknown_parameter_is_refused() {
     let overrides = BTreeMap::from([("Nothing".to_owned(), String::new())]);
     let text = format!("Parameters: {{}}\n{}", with(TABLE));
@@ -254,7 +310,7 @@ fn what_is_not_understood_is_refused_by_name() {
             "Thing: BillingMode: only",
         ),
         (function("      VpcConfig: {}\n"), "Thing: VpcConfig: this property"),
-        (event("Schedule"), "Thing: Events: Nightly: the event type Schedule"),
+        (event("Kinesis"), "Thing: Events: Nightly: the event type Kinesis"),
         (variable("!Join [a, b]"), "Thing: A: the intrinsic function !Join"),
         (
             variable("!Sub [a, {}]"),
