@@ -65,6 +65,11 @@ impl DataDir {
         self.path.join("dynamodb.sqlite")
     }
 
+    /// The queues' messages.
+    pub fn queues(&self) -> PathBuf {
+        self.path.join("queues.db")
+    }
+
     /// Where the clock is kept.
     pub fn clock(&self) -> PathBuf {
         self.path.join("clock.json")

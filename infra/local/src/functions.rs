@@ -29,6 +29,19 @@ struct Deployed {
     timeout: Duration,
 }
 
+/// The functions that this program has, by the names that the template gives them.
+pub type Linked = fn(&str, Arc<App>) -> Option<Invoke>;
+
+/// Every function of the template.
+pub fn linked(name: &str, app: Arc<App>) -> Option<Invoke> {
+    let router = match name {
+        "AdminApi" => admin_api::router(app),
+        "TrackingApi" => tracking_api::router(app),
+        _ => return None,
+    };
+    Some(metering_edge::lambda::handler(router))
+}
+
 /// Why a function cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -70,6 +83,7 @@ impl Functions {
         context: &Context,
         endpoint: &Endpoint,
         http_client: &SharedHttpClient,
+        linked: Linked,
     ) -> Result<Self, DeployError> {
         let mut deployed = BTreeMap::new();
         for function in &template.functions {
@@ -79,18 +93,26 @@ impl Functions {
                 context.clone(),
                 dynamodb_client(endpoint, Some(http_client)),
             );
-            let router = match function.name.as_str() {
-                "AdminApi" => admin_api::router(app),
-                "TrackingApi" => tracking_api::router(app),
-                other => return Err(DeployError::NotLinked(other.to_owned())),
+            let Some(invoke) = linked(&function.name, app) else {
+                return Err(DeployError::NotLinked(function.name.clone()));
             };
             let ready = Deployed {
-                invoke: metering_edge::lambda::handler(router),
+                invoke,
                 timeout: function.timeout,
             };
             deployed.insert(function.name.clone(), ready);
         }
         Ok(Self(Arc::new(deployed)))
+    }
+
+    /// Functions made by hand.
+    #[cfg(test)]
+    pub fn given(functions: impl IntoIterator<Item = (&'static str, Invoke)>) -> Self {
+        let timeout = Duration::from_millis(500);
+        let deployed = functions
+            .into_iter()
+            .map(|(name, invoke)| (name.to_owned(), Deployed { invoke, timeout }));
+        Self(Arc::new(deployed.collect()))
     }
 
     /// Calls a function. As in Lambda it runs on when the caller goes away, is stopped at its
@@ -99,7 +121,8 @@ impl Functions {
         let Some(function) = self.0.get(name) else {
             return Err(InvokeError::Unknown(name.to_owned()));
         };
-        let mut running = tokio::spawn((function.invoke)(event));
+        let invoke = Arc::clone(&function.invoke);
+        let mut running = tokio::spawn(async move { invoke(event).await });
         match tokio::time::timeout(function.timeout, &mut running).await {
             Ok(Ok(answer)) => answer.map_err(InvokeError::Failed),
             Ok(Err(error)) => Err(InvokeError::Panicked(error)),

@@ -16,9 +16,12 @@ mod fields;
 mod front;
 mod functions;
 mod gateway;
+mod host;
 mod policy;
 mod problem;
+mod queues;
 mod routes;
+mod schedule;
 mod stack;
 mod template;
 mod tokens;
@@ -28,6 +31,7 @@ pub use data_dir::DataDirError;
 pub use engine::EngineError;
 pub use front::PortError;
 pub use functions::DeployError;
+pub use queues::Refusal;
 pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
 pub use template::TemplateError;
 pub use tokens::TokenError;
@@ -53,6 +57,9 @@ pub enum StackError {
     /// The template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The queues.
+    #[error("the queues cannot be opened")]
+    Queues(#[from] Refusal),
     /// The embedded DynamoDB.
     #[error(transparent)]
     Engine(#[from] EngineError),

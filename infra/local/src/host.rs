@@ -1,0 +1,192 @@
+//! The event host: does what Lambda's event source mappings do, and says when all is done.
+//!
+//! It hands the functions what is on the queues they are mapped to and runs their schedules. It knows how events look and
+//! what an answer means for the messages, and nothing of what the functions do.
+
+mod queue;
+mod schedule;
+mod verdict;
+
+use std::{sync::Arc, time::Duration};
+
+use metering_store::context::Source as _;
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+
+use crate::{
+    clock::Clock,
+    functions::{Functions, InvokeError},
+    queues::{Queues, Refusal},
+    template::{Schedule, Triggers},
+};
+
+/// How long batches under way may still take when the host stops.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// The running host; dropping it asks it to stop.
+pub struct Host {
+    pollers: Vec<JoinHandle<()>>,
+    orders: Arc<watch::Sender<Orders>>,
+    desk: Desk,
+}
+
+/// What every poller is told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Orders {
+    /// Take nothing new.
+    stop: bool,
+    /// How many wait for all to be done: no batch is waited for to become full.
+    drains: usize,
+}
+
+/// Where others ask the host for something.
+#[derive(Clone)]
+pub struct Desk {
+    work: Work,
+    mapped: Vec<String>,
+    schedules: Vec<Schedule>,
+    orders: Arc<watch::Sender<Orders>>,
+}
+
+/// What a poller works with.
+#[derive(Clone)]
+struct Work {
+    queues: Queues,
+    functions: Functions,
+    clock: Clock,
+    orders: watch::Receiver<Orders>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+/// A call of a function that is under way, counted as long as this lives.
+struct Busy(Arc<watch::Sender<usize>>);
+
+impl Host {
+    /// Starts to call `functions` as `triggers` say.
+    pub fn start(
+        triggers: &Triggers,
+        queues: &Queues,
+        functions: &Functions,
+        clock: &Clock,
+        runtime: &Handle,
+    ) -> Result<Self, Refusal> {
+        let orders = Arc::new(watch::Sender::new(Orders::default()));
+        let work = Work {
+            queues: queues.clone(),
+            functions: functions.clone(),
+            clock: clock.clone(),
+            orders: orders.subscribe(),
+            running: Arc::new(watch::Sender::new(0)),
+        };
+        let mut pollers = Vec::new();
+        for mapping in &triggers.queues {
+            let poller = queue::Poller::new(mapping.clone(), work.clone())?;
+            pollers.push(runtime.spawn(poller.run()));
+        }
+        for schedule in &triggers.schedules {
+            pollers.push(runtime.spawn(schedule::run(schedule.clone(), work.clone())));
+        }
+        let desk = Desk {
+            work,
+            mapped: triggers.queues.iter().map(|mapping| mapping.queue.clone()).collect(),
+            schedules: triggers.schedules.clone(),
+            orders: Arc::clone(&orders),
+        };
+        Ok(Self { pollers, orders, desk })
+    }
+
+    /// Where others ask the host for something.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Stops, giving what is under way a moment to end.
+    pub async fn stop(&mut self) {
+        self.orders.send_modify(|orders| orders.stop = true);
+        for poller in self.pollers.drain(..) {
+            if tokio::time::timeout(STOP_MAX, poller).await.is_err() {
+                tracing::warn!("the event host stopped with batches under way");
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.orders.send_modify(|orders| orders.stop = true);
+    }
+}
+
+impl Desk {
+    /// Waits until every mapped queue is empty and no function runs, counting waits and delays
+    /// as over; false if that takes longer than `most`.
+    pub async fn drain(&self, most: Duration) -> Result<bool, Refusal> {
+        let _draining = Draining::begin(&self.orders);
+        let mut ends = self.work.clock.sleep(most);
+        let mut changes = self.work.queues.changes();
+        let mut running = self.work.running.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if *running.borrow_and_update() == 0 && self.queues_are_empty()? {
+                return Ok(true);
+            }
+            tokio::select! {
+                () = &mut ends => return Ok(false),
+                _ = changes.changed() => {}
+                _ = running.changed() => {}
+            }
+        }
+    }
+
+    fn queues_are_empty(&self) -> Result<bool, Refusal> {
+        let queues = &self.work.queues;
+        let mut empty = true;
+        for name in &self.mapped {
+            let queue = queues.find(name)?;
+            queues.hurry(queue)?;
+            let counts = queues.counts(queue)?;
+            empty &= counts.visible + counts.in_flight + counts.delayed == 0;
+        }
+        Ok(empty)
+    }
+
+    /// Runs a function as its schedule would now; none if it has no schedule.
+    pub async fn run(&self, function: &str) -> Option<Result<String, InvokeError>> {
+        let schedule = self.schedules.iter().find(|schedule| schedule.function == function)?;
+        let clock = &self.work.clock;
+        let event = schedule::event(schedule, clock.now(), clock);
+        let _busy = Busy::begin(&self.work.running);
+        Some(self.work.functions.invoke(function, event).await)
+    }
+}
+
+impl Busy {
+    fn begin(running: &Arc<watch::Sender<usize>>) -> Self {
+        running.send_modify(|running| *running += 1);
+        Self(Arc::clone(running))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+/// One who waits; it is told to the pollers as long as this lives.
+struct Draining<'a>(&'a watch::Sender<Orders>);
+
+impl<'a> Draining<'a> {
+    fn begin(orders: &'a watch::Sender<Orders>) -> Self {
+        orders.send_modify(|orders| orders.drains += 1);
+        Self(orders)
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|orders| orders.drains -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests;
