@@ -12,6 +12,7 @@ mod interrupted;
 mod metric_types;
 mod over_admission;
 mod plans;
+mod queue;
 mod real_input;
 mod sample_events;
 mod series;

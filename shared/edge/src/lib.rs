@@ -13,6 +13,7 @@ pub mod idempotency;
 mod jwks;
 pub mod lambda;
 pub mod problem;
+pub mod queue;
 pub mod read;
 pub mod report;
 pub mod request;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use metering_store::{Context, Store};
 
-use crate::{auth::Authenticator, config::Config};
+use crate::{auth::Authenticator, aws::Clients, config::Config};
 
 /// What a function has while it runs; built once.
 #[derive(Debug)]
@@ -35,19 +36,22 @@ pub struct App {
     pub context: Context,
     /// The store.
     pub store: Store,
+    /// Queues.
+    pub sqs: aws_sdk_sqs::Client,
     /// Who is who.
     pub auth: Authenticator,
 }
 
 impl App {
-    /// An app over a DynamoDB client. Opens no connection.
-    pub fn new(config: Config, context: Context, dynamodb: aws_sdk_dynamodb::Client) -> Arc<Self> {
-        let store = Store::new(dynamodb, config.tables.clone(), context.clone());
+    /// An app over its clients. Opens no connection.
+    pub fn new(config: Config, context: Context, clients: Clients) -> Arc<Self> {
+        let store = Store::new(clients.dynamodb, config.tables.clone(), context.clone());
         let auth = Authenticator::new(config.jwt.clone());
         Arc::new(Self {
             config,
             context,
             store,
+            sqs: clients.sqs,
             auth,
         })
     }
