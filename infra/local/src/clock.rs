@@ -115,6 +115,11 @@ impl Clock {
         }
     }
 
+    /// What the clock shows, as it is set now, when the machine shows `instant`.
+    pub(crate) fn shown_at(&self, instant: DateTime<Utc>) -> DateTime<Utc> {
+        instant.checked_add_signed(self.offset()).unwrap_or(instant)
+    }
+
     fn offset(&self) -> TimeDelta {
         TimeDelta::milliseconds(self.0.offset_ms.load(Ordering::Acquire))
     }

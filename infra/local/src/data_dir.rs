@@ -70,6 +70,11 @@ impl DataDir {
         self.path.join("queues.db")
     }
 
+    /// How far the readers of streams have come.
+    pub fn streams(&self) -> PathBuf {
+        self.path.join("streams.db")
+    }
+
     /// Where the clock is kept.
     pub fn clock(&self) -> PathBuf {
         self.path.join("clock.json")

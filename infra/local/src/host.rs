@@ -1,10 +1,12 @@
 //! The event host: does what Lambda's event source mappings do, and says when all is done.
 //!
-//! It hands the functions what is on the queues they are mapped to and runs their schedules. It knows how events look and
+//! It hands the functions what is on the queues and streams they are mapped to and runs
+//! their schedules. It knows how events look and
 //! what an answer means for the messages, and nothing of what the functions do.
 
 mod queue;
 mod schedule;
+mod stream;
 mod verdict;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +18,8 @@ use crate::{
     clock::Clock,
     functions::{Functions, InvokeError},
     queues::{Queues, Refusal},
-    template::{Schedule, Triggers},
+    streams::{StreamError, Streams},
+    template::Triggers,
 };
 
 /// How long batches under way may still take when the host stops.
@@ -42,9 +45,20 @@ struct Orders {
 #[derive(Clone)]
 pub struct Desk {
     work: Work,
-    mapped: Vec<String>,
-    schedules: Vec<Schedule>,
+    triggers: Triggers,
+    streams: Streams,
     orders: Arc<watch::Sender<Orders>>,
+}
+
+/// What the host cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A queue.
+    #[error("a queue failed")]
+    Queues(#[from] Refusal),
+    /// A stream.
+    #[error(transparent)]
+    Streams(#[from] StreamError),
 }
 
 /// What a poller works with.
@@ -65,6 +79,7 @@ impl Host {
     pub fn start(
         triggers: &Triggers,
         queues: &Queues,
+        streams: &Streams,
         functions: &Functions,
         clock: &Clock,
         runtime: &Handle,
@@ -85,10 +100,19 @@ impl Host {
         for schedule in &triggers.schedules {
             pollers.push(runtime.spawn(schedule::run(schedule.clone(), work.clone())));
         }
+        for mapping in &triggers.streams {
+            let reader = stream::Reader::new(mapping.clone(), streams.clone(), work.clone());
+            pollers.push(runtime.spawn(reader.run()));
+        }
+        if !triggers.streams.is_empty() {
+            let (streams, mappings) = (streams.clone(), triggers.streams.clone());
+            let watching = stream::watch_engine(streams, mappings, clock.clone(), orders.subscribe());
+            pollers.push(runtime.spawn(watching));
+        }
         let desk = Desk {
             work,
-            mapped: triggers.queues.iter().map(|mapping| mapping.queue.clone()).collect(),
-            schedules: triggers.schedules.clone(),
+            triggers: triggers.clone(),
+            streams: streams.clone(),
             orders: Arc::clone(&orders),
         };
         Ok(Self { pollers, orders, desk })
@@ -117,31 +141,49 @@ impl Drop for Host {
 }
 
 impl Desk {
-    /// Waits until every mapped queue is empty and no function runs, counting waits and delays
-    /// as over; false if that takes longer than `most`.
-    pub async fn drain(&self, most: Duration) -> Result<bool, Refusal> {
+    /// Waits until every mapped queue is empty, every stream is read and no function runs,
+    /// counting waits and delays as over; false if that takes longer than `most`.
+    pub async fn drain(&self, most: Duration) -> Result<bool, HostError> {
         let _draining = Draining::begin(&self.orders);
         let mut ends = self.work.clock.sleep(most);
         let mut changes = self.work.queues.changes();
         let mut running = self.work.running.subscribe();
+        let mut read = self.streams.changes();
         loop {
             changes.borrow_and_update();
-            if *running.borrow_and_update() == 0 && self.queues_are_empty()? {
+            read.borrow_and_update();
+            // Streams first: what they bring may be for a queue.
+            if self.streams_are_read()? && *running.borrow_and_update() == 0 && self.queues_are_empty()? {
                 return Ok(true);
             }
             tokio::select! {
                 () = &mut ends => return Ok(false),
                 _ = changes.changed() => {}
                 _ = running.changed() => {}
+                _ = read.changed() => {}
             }
         }
+    }
+
+    fn streams_are_read(&self) -> Result<bool, StreamError> {
+        for mapping in &self.triggers.streams {
+            if self.streams.is_behind(mapping)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has every kept record of every stream delivered again.
+    pub fn replay(&self) -> Result<(), StreamError> {
+        self.streams.replay()
     }
 
     fn queues_are_empty(&self) -> Result<bool, Refusal> {
         let queues = &self.work.queues;
         let mut empty = true;
-        for name in &self.mapped {
-            let queue = queues.find(name)?;
+        for mapping in &self.triggers.queues {
+            let queue = queues.find(&mapping.queue)?;
             queues.hurry(queue)?;
             let counts = queues.counts(queue)?;
             empty &= counts.visible + counts.in_flight + counts.delayed == 0;
@@ -151,7 +193,11 @@ impl Desk {
 
     /// Runs a function as its schedule would now; none if it has no schedule.
     pub async fn run(&self, function: &str) -> Option<Result<String, InvokeError>> {
-        let schedule = self.schedules.iter().find(|schedule| schedule.function == function)?;
+        let schedule = self
+            .triggers
+            .schedules
+            .iter()
+            .find(|schedule| schedule.function == function)?;
         let clock = &self.work.clock;
         let event = schedule::event(schedule, clock.now(), clock);
         let _busy = Busy::begin(&self.work.running);

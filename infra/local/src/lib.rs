@@ -17,12 +17,14 @@ mod front;
 mod functions;
 mod gateway;
 mod host;
+mod pattern;
 mod policy;
 mod problem;
 mod queues;
 mod routes;
 mod schedule;
 mod stack;
+mod streams;
 mod template;
 mod tokens;
 
@@ -33,6 +35,7 @@ pub use front::PortError;
 pub use functions::DeployError;
 pub use queues::Refusal;
 pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
+pub use streams::StreamError;
 pub use template::TemplateError;
 pub use tokens::TokenError;
 
@@ -60,6 +63,9 @@ pub enum StackError {
     /// The queues.
     #[error("the queues cannot be opened")]
     Queues(#[from] Refusal),
+    /// The streams.
+    #[error(transparent)]
+    Streams(#[from] StreamError),
     /// The embedded DynamoDB.
     #[error(transparent)]
     Engine(#[from] EngineError),

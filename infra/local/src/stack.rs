@@ -28,6 +28,7 @@ use crate::{
     host::{Desk, Host},
     queues::{self, Queues},
     routes::Routes,
+    streams::Streams,
     template::{EMBEDDED, REGION, Template},
     tokens::{AUDIENCE, ISSUER, Issuer},
 };
@@ -97,6 +98,7 @@ impl Stack {
         let template = Template::parse(EMBEDDED, &parameters(&url), &queues_at)?;
         let engine = Engine::start(&data_dir.database(), &template.tables)?;
         let queues = Queues::open(&data_dir.queues(), &template.queues, &clock, &queues_at)?;
+        let streams = Streams::open(&data_dir.database(), &data_dir.streams())?;
         let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
         let parts = Parts {
             routes: Arc::new(Routes::new(&template.triggers.routes)),
@@ -107,7 +109,14 @@ impl Stack {
         };
         let functions = parts.deploy(&plain_http())?;
         let triggers = &parts.template.triggers;
-        let host = Host::start(triggers, &parts.queues, &functions, &parts.clock, background.handle())?;
+        let host = Host::start(
+            triggers,
+            &parts.queues,
+            &streams,
+            &functions,
+            &parts.clock,
+            background.handle(),
+        )?;
         let control = parts.control(url, issuer, host.desk());
         put_keys(background.handle(), &control).await?;
         let local = control::router(Arc::new(control));

@@ -11,6 +11,7 @@ mod node;
 mod queue;
 mod schedule;
 mod scope;
+mod stream;
 mod table;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ pub use function::{Function, Statement};
 pub use queue::Redrive;
 pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
 pub use schedule::Schedule;
-pub use scope::table_arn;
+pub use scope::{stream_arn, table_arn};
+pub use stream::StreamMapping;
 pub use table::Table;
 
 use node::Node;
@@ -116,6 +118,7 @@ impl Template {
             template.add(name, Node::new(name, resource), &scope, &defaults)?;
         }
         template.check_visibility()?;
+        template.match_streams()?;
         Ok(template)
     }
 
@@ -132,6 +135,33 @@ impl Template {
                     problem: format!("VisibilityTimeout is shorter than the Timeout of {}", function.name),
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Only a stream that a function is handed is kept here: each costs the engine on every write.
+    fn match_streams(&mut self) -> Result<(), TemplateError> {
+        for table in &mut self.tables {
+            let mut mappings = self
+                .triggers
+                .streams
+                .iter_mut()
+                .filter(|mapping| mapping.table == table.name);
+            let Some(first) = mappings.next() else {
+                table.stream = None;
+                continue;
+            };
+            let Some(view) = &table.stream else {
+                return Err(TemplateError {
+                    place: table.name.clone(),
+                    problem: format!(
+                        "has no StreamSpecification, but {} is to read its stream",
+                        first.function
+                    ),
+                });
+            };
+            first.view.clone_from(view);
+            mappings.for_each(|mapping| mapping.view.clone_from(view));
         }
         Ok(())
     }

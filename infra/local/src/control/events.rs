@@ -1,4 +1,4 @@
-//! `/_local` over what the event host works on: the queues.
+//! `/_local` over what the event host works on: queues and streams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +33,7 @@ type Accepted = Result<(StatusCode, Json<Value>), Problem>;
 pub fn routes() -> Router<Arc<Control>> {
     Router::new()
         .route("/drain", post(drain))
+        .route("/streams/replay", post(replay))
         .route("/queues", get(queues))
         .route(
             "/queues/{name}",
@@ -50,10 +51,18 @@ async fn drain(State(control): Shared, body: Bytes) -> Answer {
     }
     fields.finish()?;
     let most = Duration::from_secs(seconds.unsigned_abs());
-    match control.host.drain(most).await.map_err(failed)? {
+    let drained = control.host.drain(most).await;
+    match drained.map_err(|error| Problem::internal(error.to_string()))? {
         true => Ok(Json(json!({"drained": true}))),
         false => Err(Problem::not_drained(format!("not all was done after {seconds} s"))),
     }
+}
+
+async fn replay(State(control): Shared, body: Bytes) -> Accepted {
+    Fields::read(&body)?.finish()?;
+    let replayed = control.host.replay();
+    replayed.map_err(|error| Problem::internal(error.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({}))))
 }
 
 async fn queues(State(control): Shared) -> Answer {

@@ -1,6 +1,7 @@
 //! The host with functions made by hand on the real queues.
 
 mod schedules;
+mod streams;
 
 use std::sync::{Mutex, atomic::AtomicUsize, atomic::Ordering};
 
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    engine::Engine,
     queues::{Counts, Outgoing},
     template::{Queue, QueueMapping, Redrive},
 };
@@ -60,6 +62,13 @@ fn mapping() -> QueueMapping {
     }
 }
 
+/// The streams of a database without tables.
+fn no_streams(dir: &TempDir) -> Streams {
+    let database = dir.path().join("dynamodb.sqlite");
+    Engine::start(&database, &[]).expect("an engine");
+    Streams::open(&database, &dir.path().join("streams.db")).expect("streams")
+}
+
 /// A function that notes what it is handed and answers what `answer` makes of the records.
 fn job(
     handed: &Arc<Mutex<Vec<Vec<String>>>>,
@@ -91,11 +100,12 @@ impl Rig {
         let queues = Queues::open(&dir.path().join("queues.db"), &declared(), &clock, "http://queues");
         let queues = queues.expect("queues");
         let functions = Functions::given([("Job", job)]);
+        let streams = no_streams(&dir);
         let triggers = Triggers {
             queues: vec![mapping],
             ..Triggers::default()
         };
-        let host = Host::start(&triggers, &queues, &functions, &clock, &Handle::current()).expect("started");
+        let host = Host::start(&triggers, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
         let desk = host.desk();
         Self {
             queues,

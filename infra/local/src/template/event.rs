@@ -1,4 +1,4 @@
-//! What a function is called by: routes of the HTTP API, queues, schedules.
+//! What a function is called by: routes of the HTTP API, queues, schedules, streams.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::{
     queue::whole,
     schedule::{self, Schedule, is_on},
     scope::Scope,
+    stream::{self, StreamMapping},
 };
 
 const QUEUE_PROPERTIES: [&str; 6] = [
@@ -28,6 +29,8 @@ pub struct Triggers {
     pub queues: Vec<QueueMapping>,
     /// Times.
     pub schedules: Vec<Schedule>,
+    /// Changes of items.
+    pub streams: Vec<StreamMapping>,
 }
 
 /// A route of the HTTP API.
@@ -72,6 +75,9 @@ impl Triggers {
             match kind {
                 "HttpApi" => self.routes.push(read_route(name, properties()?)?),
                 "SQS" => self.queues.extend(read_queue(name, properties()?, scope)?),
+                "DynamoDB" => self
+                    .streams
+                    .extend(stream::read(name, event_name, properties()?, scope)?),
                 "Schedule" => self.schedules.extend(scheduled(false)?),
                 "ScheduleV2" => self.schedules.extend(scheduled(true)?),
                 _ => return Err(event.wrong(&format!("the event type {kind} is not understood"))),
@@ -125,7 +131,8 @@ fn read_queue(function: &str, properties: Node<'_>, scope: &Scope) -> Result<Opt
     Ok(is_on(properties)?.then_some(mapping))
 }
 
-fn read_reports(properties: Node<'_>) -> Result<bool, TemplateError> {
+/// Whether answers say which records failed.
+pub fn read_reports(properties: Node<'_>) -> Result<bool, TemplateError> {
     let Some(types) = properties.child("FunctionResponseTypes")? else {
         return Ok(false);
     };

@@ -74,11 +74,29 @@ impl Scope {
 
     /// The queue that a value names by its ARN.
     pub fn queue(&self, node: Node<'_>) -> Result<String, TemplateError> {
-        let arn = self.text(node)?;
-        let name = arn.strip_prefix(&queue_arn(""));
-        match name.filter(|name| self.resources.get(*name).is_some_and(|kind| kind == "AWS::SQS::Queue")) {
-            Some(name) => Ok(name.to_owned()),
-            None => Err(node.wrong("must be the Arn of a queue of this template")),
+        self.named_by(node, queue_arn, "AWS::SQS::Queue", "the Arn of a queue")
+    }
+
+    /// The table whose stream a value names by its ARN.
+    pub fn stream(&self, node: Node<'_>) -> Result<String, TemplateError> {
+        self.named_by(node, stream_arn, "AWS::DynamoDB::Table", "the StreamArn of a table")
+    }
+
+    fn named_by(
+        &self,
+        node: Node<'_>,
+        arn: fn(&str) -> String,
+        kind: &str,
+        expected: &str,
+    ) -> Result<String, TemplateError> {
+        let text = self.text(node)?;
+        let mut named = self
+            .resources
+            .iter()
+            .filter(|(name, known)| *known == kind && arn(name) == text);
+        match named.next() {
+            Some((name, _)) => Ok(name.clone()),
+            None => Err(node.wrong(&format!("must be {expected} of this template"))),
         }
     }
 
@@ -101,6 +119,7 @@ impl Scope {
         let (name, attribute) = path.split_once('.').ok_or_else(not_understood)?;
         match (self.resources.get(name).map(String::as_str), attribute) {
             (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
+            (Some("AWS::DynamoDB::Table"), "StreamArn") => Ok(stream_arn(name)),
             (Some("AWS::SQS::Queue"), "Arn") => Ok(queue_arn(name)),
             (Some("AWS::SQS::Queue"), "QueueName") => Ok(name.to_owned()),
             _ => Err(not_understood()),
@@ -129,6 +148,11 @@ impl Scope {
 /// The name by which policies know a table.
 pub fn table_arn(table: &str) -> String {
     format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}")
+}
+
+/// The name of a table's stream.
+pub fn stream_arn(table: &str) -> String {
+    format!("{}/stream/local", table_arn(table))
 }
 
 fn scalar(node: Node<'_>) -> Result<String, TemplateError> {

@@ -35,7 +35,8 @@ impl Scheduled {
             ..Triggers::default()
         };
         let functions = Functions::given([("Job", job)]);
-        let host = Host::start(&triggers, &queues, &functions, &clock, &Handle::current()).expect("started");
+        let streams = no_streams(&dir);
+        let host = Host::start(&triggers, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
         Self {
             clock,
             desk: host.desk(),
