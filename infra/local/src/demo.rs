@@ -36,7 +36,7 @@ struct Customer {
     user: &'static str,
     plan: &'static str,
     timezone: &'static str,
-    /// Metric, events a day, value of each in thousandths.
+    /// Metric, events a day, the usual value of each in thousandths.
     habits: &'static [(&'static str, u64, u64)],
     /// Growth a week, in percent.
     growth: u64,
@@ -139,7 +139,7 @@ fn events_of(customer: &Customer, day: i64, start: DateTime<Utc>, end: DateTime<
             let at = start + TimeDelta::hours(busy_hour(drawn)) + TimeDelta::seconds(drawn_up_to(drawn, 3_600));
             events.push(json!({
                 "user_id": customer.user, "metric_type": metric, "timestamp": at.to_rfc3339(),
-                "metric_value": thousandths(value * (50 + drawn / 7 % 100) / 100),
+                "metric_value": amount(metric, *value, drawn),
                 "endpoint": format!("/api/v1/{metric}"), "response_time_ms": 40 + drawn / 11 % 360,
                 "error_occurred": (drawn / 13).is_multiple_of(50),
                 "idempotency_key": format!("demo-{}-{metric}-{number}", start.date_naive()),
@@ -197,6 +197,16 @@ fn busy_hour(drawn: u64) -> i64 {
 
 fn drawn_up_to(drawn: u64, most: u64) -> i64 {
     i64::try_from(drawn / 19 % most).unwrap_or(0)
+}
+
+/// Around the usual: whole numbers but for gigabytes.
+fn amount(metric: &str, usual: u64, drawn: u64) -> String {
+    let value = usual * (50 + drawn / 7 % 100) / 100;
+    if metric == "bandwidth_usage" {
+        thousandths(value)
+    } else {
+        (value / 1_000).max(1).to_string()
+    }
 }
 
 fn thousandths(value: u64) -> String {

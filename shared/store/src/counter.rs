@@ -141,12 +141,12 @@ impl Counter {
         found.map(|(attempt, _)| attempt.as_str())
     }
 
-    /// The most that could be left at `now` if everything pending were taken back.
-    pub(crate) fn possible(&self, now: DateTime<Utc>) -> Decimal {
-        let pending: Decimal = self
-            .pending
-            .values()
-            .map(Pending::total)
+    /// The most that could be left at `now` if everything pending were taken back but what is
+    /// `kept`.
+    pub(crate) fn possible(&self, now: DateTime<Utc>, kept: impl Fn(&str) -> bool) -> Decimal {
+        let open = self.pending.iter().filter(|(attempt, _)| !kept(attempt));
+        let pending: Decimal = open
+            .map(|(_, entry)| entry.total())
             .filter(|total| *total > Decimal::ZERO)
             .sum();
         self.cap - self.used - self.held(now) + pending

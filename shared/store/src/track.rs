@@ -3,7 +3,7 @@
 //! Sent twice: the identity finds the first. In parallel: one insertion wins, the other takes its
 //! count back. Out of order: the event's own time names its period. Dies half-way: see [`crate::count`].
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use metering_domain::{
@@ -29,10 +29,6 @@ use crate::{
 const RESOLUTIONS_MAX: u32 = 4;
 /// How often one charge starts over: births, abandoned attempts and waits together.
 pub(crate) const TURNS_MAX: u32 = 40;
-/// How often a writer waits for entries that could make room.
-pub(crate) const WAITS_MAX: u32 = 10;
-/// How long it waits for them.
-pub(crate) const WAIT: Duration = Duration::from_millis(25);
 /// How often a birth is tried again.
 const BIRTHS_MAX: u32 = 12;
 
@@ -281,11 +277,7 @@ impl Store {
             let attempt = attempt.to_owned();
             return self.confirm_sum(draft, charge, attempt, counter, true).await;
         }
-        if counter.possible(draft.now) >= draft.value && *waits < WAITS_MAX {
-            *waits += 1;
-            if !self.resolve_some(&counter).await? {
-                self.context.sleep(WAIT).await;
-            }
+        if self.make_room(&counter, draft.value, draft.now, waits).await? {
             return Ok(None);
         }
         // A retry of what was admitted must never be denied: look once more.
