@@ -7,6 +7,7 @@
 //!
 //! The rest of the system does not know that it exists. It must not know what the functions do.
 
+mod bus;
 mod clock;
 mod control;
 mod data_dir;

@@ -1,5 +1,6 @@
 //! The host with functions made by hand on the real queues.
 
+mod rules;
 mod schedules;
 mod streams;
 
@@ -62,6 +63,16 @@ fn mapping() -> QueueMapping {
     }
 }
 
+fn template(triggers: Triggers) -> Template {
+    Template {
+        functions: Vec::new(),
+        triggers,
+        tables: Vec::new(),
+        queues: Vec::new(),
+        buses: Vec::new(),
+    }
+}
+
 /// The streams of a database without tables.
 fn no_streams(dir: &TempDir) -> Streams {
     let database = dir.path().join("dynamodb.sqlite");
@@ -101,11 +112,11 @@ impl Rig {
         let queues = queues.expect("queues");
         let functions = Functions::given([("Job", job)]);
         let streams = no_streams(&dir);
-        let triggers = Triggers {
+        let template = template(Triggers {
             queues: vec![mapping],
             ..Triggers::default()
-        };
-        let host = Host::start(&triggers, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
+        });
+        let host = Host::start(&template, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
         let desk = host.desk();
         Self {
             queues,
