@@ -129,6 +129,40 @@ const ADMINISTERED: &str = r##"
 422 metric_kind_mismatch                         | POST quotas/reset?user_id=u&metric_type=user_sessions |
 422 validation_failed ?metric_type unknown_value | POST quotas/reset?user_id=u&metric_type=teapots |
 422 validation_failed ?kind unknown_value        | GET adjustments?user_id=u&kind=gift |
+404 not_found                                    | GET plans/gold |
+422 validation_failed ?foo unknown_field         | GET plans/basic?foo=1 |
+400 malformed_request                            | GET plans?cursor=bm90IG91cnM |
+422 validation_failed {id} invalid_format        | PUT plans/none | {"name":"N","currency":"EUR","quotas":{}}
+422 validation_failed {id} invalid_format        | PUT plans/a%20b | {"name":"N","currency":"EUR","quotas":{}}
+422 validation_failed /id not_allowed            | PUT plans/gold | {"id":"silver","name":"N","currency":"EUR","quotas":{}}
+422 validation_failed /name required             | PUT plans/gold | {"currency":"EUR","quotas":{}}
+422 validation_failed /currency required         | PUT plans/gold | {"name":"N","quotas":{}}
+422 validation_failed /currency invalid_format   | PUT plans/gold | {"name":"N","currency":"eur","quotas":{}}
+422 validation_failed /version wrong_type        | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{},"version":"1"}
+422 validation_failed /quotas required           | PUT plans/gold | {"name":"N","currency":"EUR"}
+422 validation_failed /quotas wrong_type         | PUT plans/gold | {"name":"N","currency":"EUR","quotas":[]}
+422 validation_failed /quotas/teapots unknown_value | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"teapots":{"quota_limit":1,"allow_overage":false}}}
+422 validation_failed /quotas/a~1b unknown_value | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"a/b":{"quota_limit":1,"allow_overage":false}}}
+422 validation_failed /quotas/api_calls wrong_type | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":5}}
+422 validation_failed /quotas/api_calls/quota_limit required | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":{"allow_overage":false}}}
+422 validation_failed /quotas/api_calls/quota_limit out_of_range | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":{"quota_limit":-1,"allow_overage":false}}}
+422 validation_failed /quotas/api_calls/allow_overage required | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":{"quota_limit":1}}}
+422 validation_failed /quotas/api_calls/block_size out_of_range | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":{"quota_limit":1,"allow_overage":true,"block_size":0}}}
+422 validation_failed /quotas/api_calls/price unknown_field | PUT plans/gold | {"name":"N","currency":"EUR","quotas":{"api_calls":{"quota_limit":1,"allow_overage":true,"price":1}}}
+422 validation_failed /metric_type required      | POST metric-types | {"kind":"sum","unit":"pots"}
+422 validation_failed /metric_type invalid_format | POST metric-types | {"metric_type":"Tea pots","kind":"sum","unit":"pots"}
+422 validation_failed /metric_type wrong_type    | POST metric-types | {"metric_type":1,"kind":"sum","unit":"pots"}
+422 validation_failed /kind required             | POST metric-types | {"metric_type":"teapots","unit":"pots"}
+422 validation_failed /kind unknown_value        | POST metric-types | {"metric_type":"teapots","kind":"Sum","unit":"pots"}
+422 validation_failed /unit required             | POST metric-types | {"metric_type":"teapots","kind":"sum"}
+422 validation_failed /unit invalid_format       | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":""}
+422 validation_failed /description invalid_format | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":"pots","description":"a\u0000b"}
+422 validation_failed /built_in unknown_field    | POST metric-types | {"metric_type":"teapots","kind":"sum","unit":"pots","built_in":true}
+409 conflict                                     | POST metric-types | {"metric_type":"api_calls","kind":"sum","unit":"calls"}
+409 conflict                                     | PUT metric-types/api_calls | {"metric_type":"api_calls","kind":"sum","unit":"calls"}
+404 not_found                                    | PUT metric-types/teapots | {"metric_type":"teapots","kind":"sum","unit":"pots"}
+422 validation_failed /metric_type not_allowed   | PUT metric-types/teapots | {"metric_type":"kettles","kind":"sum","unit":"pots"}
+422 validation_failed ?limit out_of_range        | GET metric-types?limit=201 |
 422 validation_failed /name required             | POST api-keys | {"scopes":["usage:read"]}
 422 validation_failed /name invalid_format       | POST api-keys | {"name":"","scopes":["usage:read"]}
 422 validation_failed /scopes required           | POST api-keys | {"name":"n"}

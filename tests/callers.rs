@@ -33,6 +33,9 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let (read, admin) = (Needs::Read, Needs::Admin);
     let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
+    let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
+    let gold = json!({"name": "Gold", "currency": "EUR", "quotas": {}});
+    let by_caller = json!({"metric_type": "pots_CALLER", "kind": "sum", "unit": "pots"});
     vec![
         (Needs::Nothing, "GET /".to_owned(), Value::Null),
         (Needs::Nothing, "GET /health".to_owned(), Value::Null),
@@ -62,6 +65,12 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
             Value::Null,
         ),
         usage(admin, "GET admin/adjustments?user_id=u", Value::Null),
+        usage(admin, "GET admin/plans", Value::Null),
+        usage(admin, "GET admin/plans/basic", Value::Null),
+        usage(admin, "PUT admin/plans/gold", gold),
+        usage(admin, "GET admin/metric-types", Value::Null),
+        usage(admin, "POST admin/metric-types", by_caller),
+        usage(admin, "PUT admin/metric-types/teapots", teapots),
         usage(
             admin,
             "POST admin/api-keys",
@@ -175,12 +184,17 @@ async fn every_endpoint_by_every_caller() {
         .post(API_KEYS, ADMIN, json!({"name": "spare", "scopes": ["usage:read"]}))
         .await;
     let spare = spare.body["id"].as_str().expect("an id");
+    let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
+    let made = client.post("/api/v1/usage/admin/metric-types", ADMIN, teapots).await;
+    assert_eq!(made.status, 201, "{made:?}");
     let callers = callers(&client).await;
     let endpoints = endpoints(&event, spare);
     for (needs, line, body) in &endpoints {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         for (caller, credentials) in &callers {
-            let body = (!body.is_null()).then(|| body.to_string());
+            // What may be made only once has the caller in its name.
+            let own = caller.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+            let body = (!body.is_null()).then(|| body.to_string().replace("CALLER", &own));
             let method = method.parse().expect("a method");
             let url = client.stack.url();
             let answer = client.send_to(&url, method, path, credentials.as_deref(), body).await;

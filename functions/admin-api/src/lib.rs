@@ -1,8 +1,10 @@
-//! The endpoints of administrators: subscriptions, overrides, resets, the ledger, API keys. Each
-//! change is written together with its audit entry.
+//! The endpoints of administrators: subscriptions, overrides, resets, the ledger, plans, metric
+//! types, API keys. Each change is written together with its audit entry.
 
 mod adjustment;
 mod api_key;
+mod metric_type;
+mod plan;
 mod quota;
 mod subscription;
 
@@ -28,6 +30,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))
+        .route("/api/v1/usage/admin/plans", get(plan::list))
+        .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))
+        .route(
+            "/api/v1/usage/admin/metric-types",
+            post(metric_type::create).get(metric_type::list),
+        )
+        .route("/api/v1/usage/admin/metric-types/{metric_type}", put(metric_type::put))
         .route("/api/v1/usage/admin/api-keys", post(api_key::create).get(api_key::list))
         .route("/api/v1/usage/admin/api-keys/{id}", delete(api_key::revoke));
     metering_edge::request::router(app, routes)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use metering_domain::{
-    metric::{Kind, Metric, built_in},
+    metric::{Kind, Metric},
     plan::Override,
 };
 use metering_edge::{
@@ -13,9 +13,9 @@ use metering_edge::{
     access::Scope,
     answer::{Quota, number},
     auth::Call,
-    fields::{Fault, Fields},
+    fields::Fields,
     idempotency::{self, record, replayed, replayed_now, request_name},
-    problem::{Code, FieldCode, Problem},
+    problem::{Code, Problem},
     read,
     request::JsonBody,
     subject::Named,
@@ -37,14 +37,15 @@ pub async fn put(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Res
         return Ok(before);
     }
     let mut fields = Fields::body(body.0)?;
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
-    let metric = fields.required("metric_type", read::metric);
+    let metric = fields.required("metric_type", read::metric(&metrics));
     let own = Override {
         quota_limit: fields.nullable("quota_limit", read::quantity(Decimal::ZERO)),
         allow_overage: fields.optional("allow_overage", read::boolean),
         overage_limit: fields.nullable("overage_limit", read::quantity(Decimal::ZERO)),
         overage_price: fields.nullable("overage_price", read::quantity(Decimal::ZERO)),
-        block_size: fields.nullable("block_size", positive),
+        block_size: fields.nullable("block_size", read::positive),
     };
     let metric = fields.finish(metric)?;
     let target = named.target(&app, &call).await?;
@@ -59,8 +60,9 @@ pub async fn delete(State(app): State<Arc<App>>, call: Call) -> Result<Response,
         return Ok(before);
     }
     let mut fields = Fields::query(call.info.query.as_deref());
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
-    let metric = fields.required("metric_type", read::metric);
+    let metric = fields.required("metric_type", read::metric(&metrics));
     let metric = fields.finish(metric)?;
     let target = named.target(&app, &call).await?;
     change_override(
@@ -73,15 +75,6 @@ pub async fn delete(State(app): State<Arc<App>>, call: Call) -> Result<Response,
         StatusCode::NO_CONTENT,
     )
     .await
-}
-
-fn positive(value: &Value) -> Result<Decimal, Fault> {
-    let number = read::quantity(Decimal::ZERO)(value)?;
-    if number > Decimal::ZERO {
-        Ok(number)
-    } else {
-        Err(Fault::new(FieldCode::OutOfRange, "must be above 0"))
-    }
 }
 
 async fn change_override(
@@ -107,8 +100,10 @@ async fn change_override(
             Some(own) => limits.overrides.insert(metric.metric_type.clone(), own.clone()),
             None => limits.overrides.remove(&metric.metric_type),
         };
+        let present = target.period_at(now)?;
         let before = counter_of(target, metric, limited, call)?;
-        let after = before.under(limits.terms(&metric.metric_type)?);
+        let start = before.key.period_start.unwrap_or(present.start);
+        let after = before.under(limits.terms(&limited.versions, &metric.metric_type, start, now)?);
         let body = |counter: &Counter| Quota::of(counter, target.period_at(now)?, now).body();
         let audit = call.audit(
             audit_id.clone(),
@@ -155,7 +150,7 @@ fn counter_of(target: &Target, metric: &Metric, limited: &Limited, call: &Call) 
     let key = target.counter_key(metric, &period);
     match limited.counters.iter().find(|counter| counter.key == key) {
         Some(counter) => Ok(counter.clone()),
-        None => Ok(target.unborn(&limited.configuration, metric, period, call.info.now)?),
+        None => Ok(target.unborn(limited, metric, period, call.info.now)?),
     }
 }
 
@@ -167,8 +162,12 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
         return Ok(before);
     }
     let mut fields = Fields::query(call.info.query.as_deref());
+    let metrics = match fields.text_of("metric_type") {
+        Some(name) => app.store.metrics([name], call.info.now).await?,
+        None => app.store.metrics_all(call.info.now).await?,
+    };
     let named = Named::read(&call, &mut fields);
-    let metric = fields.optional("metric_type", read::metric);
+    let metric = fields.optional("metric_type", read::metric(&metrics));
     let named = fields.finish(Some(named))?;
     if let Some(metric) = metric.as_ref().filter(|metric| metric.kind != Kind::Sum) {
         let detail = format!(
@@ -180,8 +179,9 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
     let target = named.target(&app, &call).await?;
     let metrics = metric.map_or_else(
         || {
-            built_in()
-                .iter()
+            metrics
+                .all()
+                .into_iter()
                 .filter(|metric| metric.kind == Kind::Sum)
                 .cloned()
                 .collect()

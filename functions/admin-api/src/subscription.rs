@@ -10,10 +10,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::StatusCode;
-use metering_domain::{
-    period::{PeriodLength, Schedule},
-    plan::{self, find_built_in},
-};
+use metering_domain::period::{PeriodLength, Schedule};
 use metering_edge::{
     App,
     access::Scope,
@@ -29,9 +26,9 @@ use metering_edge::{
 use metering_store::{
     Store,
     account::Status,
-    configuration::Limits,
     limit::{Limited, Planned},
     mutation::Committed,
+    plan::Version,
     subscription::{Subscription, Target},
 };
 use serde_json::{Value, json};
@@ -40,26 +37,39 @@ use serde_json::{Value, json};
 struct Wanted {
     id: Option<String>,
     user_id: String,
-    plan: String,
+    plan: Version,
     timezone: Option<Tz>,
     billing_anchor: Option<DateTime<Utc>>,
     period_length: Option<PeriodLength>,
     starts_at: Option<DateTime<Utc>>,
 }
 
-fn known_plan(value: &Value) -> Result<String, Fault> {
-    let known = value.as_str().and_then(find_built_in);
-    known.map(|plan| plan.id.clone()).ok_or_else(|| {
-        let known: Vec<&str> = plan::built_in().iter().map(|plan| plan.id.as_str()).collect();
-        Fault::new(FieldCode::UnknownValue, format!("must be one of {}", known.join(", ")))
-    })
+/// The plan of a body that it may name: the one it names, or all if there is no such plan.
+async fn plans_for(app: &App, fields: &Fields) -> Result<Vec<Version>, Problem> {
+    if let Some(id) = fields.text_of("plan")
+        && let Some(plan) = app.store.plan_get(id).await?
+    {
+        return Ok(vec![plan]);
+    }
+    Ok(app.store.plan_list().await?)
 }
 
-fn wanted(body: Value) -> Result<Wanted, Problem> {
-    let mut fields = Fields::body(body)?;
+fn known_plan(plans: &[Version]) -> impl Fn(&Value) -> Result<Version, Fault> {
+    |value| {
+        let known = plans
+            .iter()
+            .find(|known| Some(known.plan.id.as_str()) == value.as_str());
+        known.cloned().ok_or_else(|| {
+            let known: Vec<&str> = plans.iter().map(|known| known.plan.id.as_str()).collect();
+            Fault::new(FieldCode::UnknownValue, format!("must be one of {}", known.join(", ")))
+        })
+    }
+}
+
+fn wanted(mut fields: Fields, plans: &[Version]) -> Result<Wanted, Problem> {
     let id = fields.optional("id", read::new_subscription_id);
     let user_id = fields.required("user_id", read::user_id);
-    let plan = fields.required("plan", known_plan);
+    let plan = fields.required("plan", known_plan(plans));
     let timezone = fields.optional("timezone", read::timezone);
     let billing_anchor = fields.optional("billing_anchor", read::instant);
     let period_length = fields.optional(
@@ -83,7 +93,7 @@ fn wanted(body: Value) -> Result<Wanted, Problem> {
 fn created_as(wanted: &Wanted) -> String {
     json!([
         wanted.user_id,
-        wanted.plan,
+        wanted.plan.plan.id,
         wanted.timezone.map(|zone| zone.name()),
         wanted.billing_anchor.map(|at| at.timestamp_millis()),
         wanted.period_length.map(PeriodLength::as_str),
@@ -112,7 +122,7 @@ fn subscription(app: &App, wanted: &Wanted, now: DateTime<Utc>) -> Subscription 
         created_at: now,
         cancel_at: None,
         cancelled_at: None,
-        configuration: Store::subscription_limits(&wanted.plan),
+        configuration: Store::subscription_limits(&wanted.plan, now),
         created_as: created_as(wanted),
     }
 }
@@ -125,7 +135,9 @@ pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> 
         return Ok(before);
     }
     let now = call.info.now;
-    let wanted = wanted(body.0)?;
+    let fields = Fields::body(body.0)?;
+    let plans = plans_for(&app, &fields).await?;
+    let wanted = wanted(fields, &plans)?;
     let new = subscription(&app, &wanted, now);
     let created = answer::subscription(&new, now)?;
     let audit = call.audit(
@@ -212,7 +224,8 @@ pub async fn change_plan(
         return Ok(before);
     }
     let mut fields = Fields::body(body.0)?;
-    let plan = fields.required("plan", known_plan);
+    let plans = plans_for(&app, &fields).await?;
+    let plan = fields.required("plan", known_plan(&plans));
     let plan = fields.finish(plan)?;
     let now = call.info.now;
     let unknown = || Problem::not_found("subscription");
@@ -226,9 +239,11 @@ pub async fn change_plan(
     let audit_id = app.context.id("aud");
     let planned = |limited: &Limited| -> Result<Planned, Problem> {
         let before = &limited.configuration.limits;
-        let limits = Limits {
-            plan: Some(plan.clone()),
-            ..before.clone()
+        // Who is on the plan already does not move: an edit binds at the next period.
+        let limits = if before.plan.as_ref() == Some(&plan.plan.id) {
+            before.clone()
+        } else {
+            before.on(&plan, now)
         };
         let changed = Subscription {
             configuration: limited.configuration.changed(limits.clone(), now),
@@ -240,7 +255,7 @@ pub async fn change_plan(
             "subscription.plan",
             id.0.clone(),
             json!({"plan": before.plan}),
-            json!({"plan": plan}),
+            json!({"plan": plan.plan.id}),
         );
         Ok(Planned {
             limits,

@@ -7,7 +7,6 @@ use axum::{
     extract::{Path, State},
 };
 use chrono::TimeDelta;
-use metering_domain::metric::built_in;
 use metering_edge::{
     App,
     access::Scope,
@@ -31,7 +30,12 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     let now = call.info.now;
     let mut fields = Fields::query(call.info.query.as_deref());
     let named = Named::read(&call, &mut fields);
-    let metric = fields.optional("metric_type", read::metric);
+    // Without a name all metrics are meant, those defined a moment ago included.
+    let metrics = match fields.text_of("metric_type") {
+        Some(name) => app.store.metrics([name], now).await?,
+        None => app.store.metrics_all(now).await?,
+    };
+    let metric = fields.optional("metric_type", read::metric(&metrics));
     let resource_id = fields.optional("resource_id", read::text(256));
     // What happened up to five minutes ahead is accepted, so it is listed, too.
     let to = fields
@@ -50,7 +54,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     let before = cursors.read(cursor)?;
     let target = named.target(&app, &call).await?;
     let metrics = metric.map_or_else(
-        || built_in().iter().map(|metric| metric.metric_type.clone()).collect(),
+        || metrics.all().iter().map(|metric| metric.metric_type.clone()).collect(),
         |metric| vec![metric.metric_type],
     );
     let query = EventQuery {

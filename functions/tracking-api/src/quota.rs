@@ -7,11 +7,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use metering_domain::{
-    metric::{Metric, find_built_in},
-    number::plain,
-    quota::admits,
-};
+use metering_domain::{metric::Metric, number::plain, quota::admits};
 use metering_edge::{
     App,
     access::Scope,
@@ -29,7 +25,8 @@ use serde_json::{Value, json};
 /// `GET /usage/check-quota/{metric_type}`: promises nothing; to be sure, track or reserve.
 pub async fn check(State(app): State<Arc<App>>, call: Call, metric_type: Path<String>) -> Result<Response, Problem> {
     call.caller.require(Scope::Read)?;
-    let metric = find_built_in(&metric_type).ok_or_else(|| Problem::not_found("metric"))?;
+    let metrics = app.store.metrics([metric_type.as_str()], call.info.now).await?;
+    let metric = metrics.find(&metric_type).ok_or_else(|| Problem::not_found("metric"))?;
     let mut fields = Fields::query(call.info.query.as_deref());
     let named = Named::read(&call, &mut fields);
     let required = fields
@@ -73,8 +70,9 @@ fn refusal(target: &Target, metric: &Metric, counter: &Counter, quota: &Quota, r
 pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
     call.caller.require(Scope::Read)?;
     let mut fields = Fields::query(call.info.query.as_deref());
+    let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
-    let metric = fields.optional("metric_type", read::metric);
+    let metric = fields.optional("metric_type", read::metric(&metrics));
     let named = fields.finish(Some(named))?;
     let (_, quotas) = quotas(&app, &call, &named).await?;
     let wanted = |counter: &&Counter| match &metric {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use metering_edge::{
     App,
-    aws::{Endpoint, dynamodb_client},
+    aws::{Clients, Endpoint},
     config::{Config, ConfigError},
     lambda::Invoke,
 };
@@ -30,16 +30,31 @@ struct Deployed {
 }
 
 /// The functions that this program has, by the names that the template gives them.
-pub type Linked = fn(&str, Arc<App>) -> Option<Invoke>;
+pub type Linked = fn(&str, Arc<App>) -> Option<Result<Invoke, ConfigError>>;
 
 /// Every function of the template.
-pub fn linked(name: &str, app: Arc<App>) -> Option<Invoke> {
-    let router = match name {
-        "AdminApi" => admin_api::router(app),
-        "TrackingApi" => tracking_api::router(app),
+pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> {
+    Some(match name {
+        "AdminApi" => api(&app, admin_api::router),
+        "IngestJob" => ingest_job::handler(app),
+        "TrackingApi" => api(&app, tracking_api::router),
         _ => return None,
-    };
-    Some(metering_edge::lambda::handler(router))
+    })
+}
+
+/// A function with routes, which has to know whose tokens are good.
+fn api(app: &Arc<App>, router: fn(Arc<App>) -> axum::Router) -> Result<Invoke, ConfigError> {
+    app.config.require_jwt()?;
+    Ok(metering_edge::lambda::handler(router(Arc::clone(app))))
+}
+
+/// Where the engines answer.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// DynamoDB.
+    pub dynamodb: Endpoint,
+    /// SQS.
+    pub sqs: Endpoint,
 }
 
 /// Why a function cannot be run.
@@ -81,23 +96,20 @@ impl Functions {
     pub fn deploy(
         template: &Template,
         context: &Context,
-        endpoint: &Endpoint,
+        endpoints: &Endpoints,
         http_client: &SharedHttpClient,
         linked: Linked,
     ) -> Result<Self, DeployError> {
         let mut deployed = BTreeMap::new();
         for function in &template.functions {
             let http_client = policy::enforced(function, http_client.clone());
-            let app = App::new(
-                config(function)?,
-                context.clone(),
-                dynamodb_client(endpoint, Some(http_client)),
-            );
+            let clients = Clients::of(&endpoints.dynamodb, &endpoints.sqs, Some(http_client));
+            let app = App::new(config(function)?, context.clone(), clients);
             let Some(invoke) = linked(&function.name, app) else {
                 return Err(DeployError::NotLinked(function.name.clone()));
             };
             let ready = Deployed {
-                invoke,
+                invoke: invoke.map_err(|source| refused(function, source))?,
                 timeout: function.timeout,
             };
             deployed.insert(function.name.clone(), ready);
@@ -135,8 +147,13 @@ impl Functions {
 }
 
 fn config(function: &Function) -> Result<Config, DeployError> {
-    Config::from_lookup(&|name| function.environment.get(name).cloned()).map_err(|source| DeployError::Config {
+    let lookup = |name: &str| function.environment.get(name).cloned();
+    Config::from_lookup(&lookup).map_err(|source| refused(function, source))
+}
+
+fn refused(function: &Function, source: ConfigError) -> DeployError {
+    DeployError::Config {
         function: function.name.clone(),
         source,
-    })
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
     data_dir::DataDir,
     engine::Engine,
     front::{Front, Port, Server},
-    functions::{DeployError, Functions, linked},
+    functions::{DeployError, Endpoints, Functions, linked},
     host::{Desk, Host},
     queues::{self, Queues},
     routes::Routes,
@@ -241,7 +241,11 @@ impl Parts {
 
     fn deploy(&self, http_client: &SharedHttpClient) -> Result<Functions, DeployError> {
         let context = Context::new(Arc::new(self.clock.clone()));
-        Functions::deploy(&self.template, &context, &self.endpoint, http_client, linked)
+        let endpoints = Endpoints {
+            dynamodb: self.endpoint.clone(),
+            sqs: endpoint(self.queues.base().to_owned()),
+        };
+        Functions::deploy(&self.template, &context, &endpoints, http_client, linked)
     }
 
     fn serve(&self, port: Port, local: Router, functions: Functions, runtime: &Handle) -> Result<Server, StackError> {

@@ -191,6 +191,21 @@ pub fn subscription(subscription: &Subscription, now: DateTime<Utc>) -> Result<V
     }))
 }
 
+/// A page of a list that is known as a whole: what follows the element named `after`, and the name
+/// to go on from.
+pub fn slice<'a, T>(
+    all: &'a [T],
+    limit: usize,
+    after: Option<&str>,
+    name: impl Fn(&T) -> &str,
+) -> (&'a [T], Option<String>) {
+    let seen = after.and_then(|after| all.iter().position(|one| name(one) == after));
+    let rest = &all[seen.map_or(0, |index| index + 1)..];
+    let page = &rest[..limit.min(rest.len())];
+    let last = page.last().filter(|_| page.len() < rest.len());
+    (page, last.map(|last| name(last).to_owned()))
+}
+
 /// A page of a list.
 pub fn page(name: &str, items: Vec<Value>, next_cursor: Option<String>) -> Value {
     Value::Object(Map::from_iter([

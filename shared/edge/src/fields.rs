@@ -17,7 +17,7 @@ impl Fault {
 }
 
 /// Where the fields are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Body,
     Query,
@@ -27,6 +27,8 @@ enum Place {
 #[derive(Debug)]
 pub struct Fields {
     place: Place,
+    /// Where the object of the fields stands in its body.
+    within: String,
     values: Map<String, Value>,
     errors: Vec<FieldError>,
 }
@@ -34,17 +36,28 @@ pub struct Fields {
 impl Fields {
     /// The fields of a body, which must be an object.
     pub fn body(body: Value) -> Result<Self, Problem> {
-        match body {
+        Self::element(body, "")
+    }
+
+    /// The fields of an object at a JSON pointer (RFC 6901) of the body.
+    pub fn element(element: Value, pointer: &str) -> Result<Self, Problem> {
+        Self::object(element, pointer).map_err(|error| Problem::fields(vec![error]))
+    }
+
+    /// The fields of an object inside a body, which stands at `within` (a JSON pointer).
+    pub fn object(value: Value, within: &str) -> Result<Self, FieldError> {
+        match value {
             Value::Object(values) => Ok(Self {
                 place: Place::Body,
+                within: within.to_owned(),
                 values,
                 errors: Vec::new(),
             }),
-            _ => Err(Problem::fields(vec![FieldError {
-                pointer: String::new(),
+            _ => Err(FieldError {
+                pointer: within.to_owned(),
                 code: FieldCode::WrongType,
                 detail: "must be an object".to_owned(),
-            }])),
+            }),
         }
     }
 
@@ -52,6 +65,7 @@ impl Fields {
     pub fn query(query: Option<&str>) -> Self {
         let mut fields = Self {
             place: Place::Query,
+            within: String::new(),
             values: Map::new(),
             errors: Vec::new(),
         };
@@ -65,6 +79,17 @@ impl Fields {
             }
         }
         fields
+    }
+
+    /// The text of a field that is yet to be read, if it is one: what must be looked up first.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_str()
+    }
+
+    /// The names in a field that is yet to be read, if it is an object.
+    pub fn names_in(&self, name: &str) -> impl Iterator<Item = &str> {
+        let object = self.values.get(name).and_then(Value::as_object);
+        object.into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
     /// A field that may be left out; null is left out.
@@ -143,21 +168,44 @@ impl Fields {
 
     fn pointer(&self, name: &str) -> String {
         match self.place {
-            Place::Body => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            Place::Body => format!("{}/{}", self.within, name.replace('~', "~0").replace('/', "~1")),
             Place::Query => format!("?{name}"),
         }
     }
 
-    /// What was read, if nothing is wrong and nothing is left over.
-    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
+    /// A field that may not be there.
+    pub fn refuse(&mut self, name: &str, detail: &str) {
+        if self.values.remove(name).is_some() {
+            self.fail(name, FieldCode::NotAllowed, detail);
+        }
+    }
+
+    /// All that was not read, for who knows what it is.
+    pub fn take_rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.values)
+    }
+
+    /// Everything that is wrong, with what is left over, of an object inside a body.
+    pub fn faults(mut self) -> Vec<FieldError> {
         let unknown: Vec<String> = self.values.keys().cloned().collect();
         for name in unknown {
             self.fail(&name, FieldCode::UnknownField, "there is no such field");
         }
+        self.errors
+    }
+
+    /// Notes what is wrong with an object inside this body.
+    pub fn note(&mut self, errors: Vec<FieldError>) {
+        self.errors.extend(errors);
+    }
+
+    /// What was read, if nothing is wrong and nothing is left over.
+    pub fn finish<T>(self, read: Option<T>) -> Result<T, Problem> {
+        let errors = self.faults();
         match read {
-            Some(read) if self.errors.is_empty() => Ok(read),
-            _ if self.errors.is_empty() => Err(Problem::new(Code::Internal, "A field was lost.")),
-            _ => Err(Problem::fields(self.errors)),
+            Some(read) if errors.is_empty() => Ok(read),
+            _ if errors.is_empty() => Err(Problem::new(Code::Internal, "A field was lost.")),
+            _ => Err(Problem::fields(errors)),
         }
     }
 }

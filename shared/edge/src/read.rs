@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
     ids,
-    metric::{Metric, built_in, find_built_in},
+    metric::{Kind, Metric},
     number::{NumberError, parse_number, plain},
     period::parse_instant,
 };
+use metering_store::metric::Catalogue;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -89,17 +90,42 @@ pub fn new_subscription_id(value: &Value) -> Result<String, Fault> {
     }
 }
 
-fn unknown_metric() -> String {
-    let known: Vec<&str> = built_in().iter().map(|metric| metric.metric_type.as_str()).collect();
-    format!("must be one of {}", known.join(", "))
+fn unknown_metric(catalogue: &Catalogue) -> String {
+    let known = catalogue.all().into_iter().map(|metric| metric.metric_type.as_str());
+    format!("must be one of {}", known.collect::<Vec<_>>().join(", "))
 }
 
-/// A known metric.
-pub fn metric(value: &Value) -> Result<Metric, Fault> {
+/// A metric of the catalogue, which must know the name if it exists: see [`Fields::text_of`].
+///
+/// [`Fields::text_of`]: crate::fields::Fields::text_of
+pub fn metric(catalogue: &Catalogue) -> impl Fn(&Value) -> Result<Metric, Fault> {
+    |value| {
+        let known = catalogue.find(string(value)?);
+        known
+            .cloned()
+            .map_or_else(|| fault(FieldCode::UnknownValue, unknown_metric(catalogue)), Ok)
+    }
+}
+
+/// The name of a metric to be defined.
+pub fn new_metric_type(value: &Value) -> Result<String, Fault> {
     let name = string(value)?;
-    find_built_in(name)
-        .cloned()
-        .map_or_else(|| fault(FieldCode::UnknownValue, unknown_metric()), Ok)
+    if name.chars().count() > ids::METRIC_TYPE_CHARS_MAX {
+        return fault(
+            FieldCode::TooLong,
+            format!("must have at most {} characters", ids::METRIC_TYPE_CHARS_MAX),
+        );
+    }
+    if ids::is_metric_type(name) {
+        Ok(name.to_owned())
+    } else {
+        fault(FieldCode::InvalidFormat, "must match [a-z][a-z0-9_]{0,63}")
+    }
+}
+
+/// How a metric's values combine.
+pub fn kind(value: &Value) -> Result<Kind, Fault> {
+    one_of(&["sum", "gauge", "lease"], Kind::parse)(value)
 }
 
 /// A number, or a decimal text, between `least` and 10^12 with at most 9 decimals.
@@ -124,6 +150,16 @@ pub fn quantity(least: Decimal) -> impl Fn(&Value) -> Result<Decimal, Fault> {
             Err(NumberError::TooPrecise) => fault(FieldCode::TooPrecise, "must have at most 9 decimals"),
             Err(NumberError::Invalid) => fault(FieldCode::InvalidFormat, "must be a decimal number"),
         }
+    }
+}
+
+/// As [`quantity`], above 0.
+pub fn positive(value: &Value) -> Result<Decimal, Fault> {
+    let number = quantity(Decimal::ZERO)(value)?;
+    if number > Decimal::ZERO {
+        Ok(number)
+    } else {
+        fault(FieldCode::OutOfRange, "must be above 0")
     }
 }
 

@@ -142,6 +142,13 @@ impl FromRequest<Arc<App>> for JsonBody {
                 "Send the body with Content-Type: application/json.",
             ));
         }
+        Self::from_media_type(request).await
+    }
+}
+
+impl JsonBody {
+    /// Reads a body whose media type the caller has judged.
+    pub async fn from_media_type(request: Request) -> Result<Self, Problem> {
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(Problem::new(

@@ -1,21 +1,22 @@
 //! What decides an owner's limits: its plan, the overrides, what they were before, and the
 //! version that births and limit changes are guarded by.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use metering_domain::{
-    metric::Kind,
+    metric::{Kind, Metric},
     period::Period,
-    plan::{self, Override, QuotaTerms},
+    plan::Override,
     quota::Terms,
 };
 use rust_decimal::Decimal;
 
 use crate::{
-    StoreError,
+    Store, StoreError,
     item::{Item, Reader, at, n, put_some, s},
+    plan::{Version, Versions},
 };
 
 /// How many earlier configurations an owner keeps: a first event of an ended period needs the one
@@ -27,6 +28,8 @@ pub const PAST_MAX: usize = 24;
 pub struct Limits {
     /// The plan; none for the implicit subscription.
     pub plan: Option<String>,
+    /// Since when it is on the plan: of versions made later none binds it before its next period.
+    pub plan_since: DateTime<Utc>,
     /// Overrides by metric type.
     pub overrides: BTreeMap<String, Override>,
 }
@@ -47,42 +50,88 @@ pub struct Configuration {
 }
 
 impl Limits {
-    /// The terms of one metric.
-    pub fn terms(&self, metric: &str) -> Result<Terms, StoreError> {
-        let plan = match &self.plan {
-            None => None,
-            Some(id) => Some(plan::find_built_in(id).ok_or(StoreError::Corrupt {
-                what: "subscription",
-                attribute: "plan".into(),
-            })?),
-        };
-        let base = plan.map_or_else(QuotaTerms::default, |plan| plan.terms(metric));
+    /// These limits on a plan from now on, which must be its newest version: that one binds, even
+    /// if the clock that dated it is ahead of this one.
+    pub fn on(&self, plan: &Version, now: DateTime<Utc>) -> Self {
+        Self {
+            plan: Some(plan.plan.id.clone()),
+            plan_since: now.max(plan.since),
+            overrides: self.overrides.clone(),
+        }
+    }
+
+    /// The instant whose newest version of the plan binds a period. A period that has not begun yet
+    /// (events come up to five minutes ahead) goes by what is known now.
+    pub(crate) fn bound_at(&self, period_start: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+        period_start.min(now).max(self.plan_since)
+    }
+
+    /// The terms of one metric in the period that starts at `period_start`; `versions` are those of
+    /// the plan and reach that far.
+    pub fn terms(
+        &self,
+        versions: &Versions,
+        metric: &str,
+        period_start: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Terms, StoreError> {
         let own = self.overrides.get(metric);
-        let implicit = Terms::unlimited();
-        Ok(Terms {
-            plan: self.plan.clone(),
-            plan_version: plan.map_or(implicit.plan_version, |plan| plan.version),
-            currency: plan.map_or(implicit.currency, |plan| plan.currency.clone()),
-            overridden: own.is_some(),
-            quota: own.map_or_else(|| base.clone(), |own| own.apply(&base)),
-        })
+        if self.plan.is_none() {
+            let implicit = Terms::unlimited();
+            return Ok(Terms {
+                overridden: own.is_some(),
+                quota: own.map_or_else(|| implicit.quota.clone(), |own| own.apply(&implicit.quota)),
+                ..implicit
+            });
+        }
+        let plan = versions.at(self.bound_at(period_start, now));
+        let plan = plan.ok_or(StoreError::Corrupt {
+            what: "subscription",
+            attribute: "plan".into(),
+        })?;
+        Ok(Terms::of_plan(plan, metric, own))
+    }
+}
+
+impl Store {
+    /// The versions of the plan of some limits, from a period's on.
+    pub(crate) async fn versions_of(
+        &self,
+        limits: &Limits,
+        period_start: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Versions>, StoreError> {
+        match &limits.plan {
+            None => Ok(Arc::default()),
+            Some(plan) => {
+                let bound = limits.bound_at(period_start, now);
+                self.plan_versions(plan, bound, bound).await
+            }
+        }
+    }
+
+    /// The terms with which a counter is born: those in force now, whenever the event that needs it
+    /// came, so that a limit changed meanwhile binds it. Of a period that is over: those at its end,
+    /// since a statement uses what is in force then.
+    pub(crate) async fn terms_at_birth(
+        &self,
+        configuration: &Configuration,
+        metric: &Metric,
+        period: &Period,
+        now: DateTime<Utc>,
+    ) -> Result<Terms, StoreError> {
+        let limits = configuration.limits_of(metric.kind, period, now);
+        let versions = self.versions_of(limits, period.start, now).await?;
+        limits.terms(&versions, &metric.metric_type, period.start, now)
     }
 }
 
 impl Configuration {
-    /// The terms with which a counter is born: those in force now, whenever the event that needs it
-    /// came, so that a limit changed meanwhile binds it. Of a period that is over: those at its end,
-    /// since a statement uses what is in force then.
-    pub fn terms_at_birth(
-        &self,
-        metric: &str,
-        kind: Kind,
-        period: &Period,
-        now: DateTime<Utc>,
-    ) -> Result<Terms, StoreError> {
+    /// The limits in force now, or at the end of a period that is over.
+    fn limits_of(&self, kind: Kind, period: &Period, now: DateTime<Utc>) -> &Limits {
         let is_over = kind == Kind::Sum && period.end <= now;
         let at_its_end = self.past.iter().find(|(until, _)| is_over && *until >= period.end);
-        at_its_end.map_or(&self.limits, |(_, limits)| limits).terms(metric)
+        at_its_end.map_or(&self.limits, |(_, limits)| limits)
     }
 
     /// Replaces the limits at `now` and remembers those before.
@@ -124,6 +173,7 @@ impl Limits {
     fn read(read: &Reader<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             plan: read.text_opt("plan")?,
+            plan_since: read.instant_opt("plan_since")?.unwrap_or_default(),
             overrides: read.map_of("overrides", |own| override_read(&own))?,
         })
     }
@@ -132,6 +182,7 @@ impl Limits {
     pub(crate) fn to_item(&self) -> Item {
         let mut item = Item::from([("overrides".into(), self.overrides_value())]);
         put_some(&mut item, "plan", self.plan.clone().map(s));
+        item.insert("plan_since".into(), at(self.plan_since));
         item
     }
 

@@ -59,6 +59,9 @@ pub struct Counter {
     pub period: Period,
     /// Limit and prices in force.
     pub terms: Terms,
+    /// The start of the period in which the terms were found: a standing counter takes a newer
+    /// version of its plan in the next one, see [`crate::limit`].
+    pub terms_from: DateTime<Utc>,
     /// The instant of the last level applied (gauges).
     pub level_at: Option<DateTime<Utc>>,
     /// The highest level per period, by its start (gauges and leases).
@@ -67,13 +70,11 @@ pub struct Counter {
     pub last_reset: Option<(Item, Decimal)>,
 }
 
-/// A value counted for an event whose insertion is not known yet.
+/// Values counted for events whose insertion is not known yet: of one, or of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    /// The event, as the bits of its id.
-    pub event: u128,
-    /// What was counted.
-    pub value: Decimal,
+    /// The events, as the bits of their ids, and what was counted for each.
+    pub events: Vec<(u128, Decimal)>,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -116,6 +117,7 @@ impl Counter {
             denied: 0,
             period,
             terms,
+            terms_from: period.start,
             level_at: None,
             peaks: BTreeMap::new(),
             last_reset: None,
@@ -130,6 +132,24 @@ impl Counter {
     /// When the next live hold expires.
     pub fn next_expiry(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.live_holds(now).map(|hold| hold.expires_at).min()
+    }
+
+    /// The pending attempt that counted this for this event, if there is one.
+    pub(crate) fn attempt_of(&self, event: u128, value: Decimal) -> Option<&str> {
+        let own = |entry: &Pending| entry.events.contains(&(event, value));
+        let found = self.pending.iter().find(|(_, entry)| own(entry));
+        found.map(|(attempt, _)| attempt.as_str())
+    }
+
+    /// The most that could be left at `now` if everything pending were taken back.
+    pub(crate) fn possible(&self, now: DateTime<Utc>) -> Decimal {
+        let pending: Decimal = self
+            .pending
+            .values()
+            .map(Pending::total)
+            .filter(|total| *total > Decimal::ZERO)
+            .sum();
+        self.cap - self.used - self.held(now) + pending
     }
 
     fn live_holds(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Hold> {
@@ -160,6 +180,7 @@ impl Counter {
             ("terms".into(), AttributeValue::M(terms_item(&self.terms))),
         ]);
         if self.kind != Kind::Sum {
+            item.insert("terms_from".into(), at(self.terms_from));
             item.insert("peaks".into(), AttributeValue::M(Item::new()));
         }
         item
@@ -174,6 +195,10 @@ impl Counter {
             key,
             user_id: read.text("user_id")?,
             subscription_id: read.text("subscription_id")?,
+            terms_from: match read.instant_opt("terms_from")? {
+                Some(from) => from,
+                None => read.instant("period_start")?,
+            },
             kind: Kind::parse(&read.text("kind_of")?).ok_or_else(|| read.corrupt("kind_of"))?,
             unit: read.text("unit")?,
             used: read.decimal("used")?,
@@ -202,23 +227,49 @@ impl Counter {
 }
 
 impl Pending {
+    /// What was counted for all of them.
+    pub fn total(&self) -> Decimal {
+        self.events.iter().map(|(_, value)| value).sum()
+    }
+
     fn read(read: Reader<'_>) -> Result<Self, StoreError> {
-        let bits: [u8; 16] = read.bytes("e")?.try_into().map_err(|_| read.corrupt("e"))?;
+        let (ids, rest) = read.bytes("e")?.as_chunks::<16>();
+        if ids.is_empty() || !rest.is_empty() {
+            return Err(read.corrupt("e"));
+        }
+        let values = match read.decimals_opt("vs")? {
+            Some(values) => values,
+            None => vec![read.decimal("v")?; ids.len()],
+        };
+        if values.len() != ids.len() {
+            return Err(read.corrupt("vs"));
+        }
         let at = DateTime::from_timestamp_millis(read.integer("t")?).ok_or_else(|| read.corrupt("t"))?;
+        let bits = ids.iter().map(|id| u128::from_be_bytes(*id));
         Ok(Self {
-            event: u128::from_be_bytes(bits),
-            value: read.decimal("v")?,
+            events: bits.zip(values).collect(),
             at,
         })
     }
 
-    /// The entry as stored; names are short because a hot counter holds several.
+    /// The entry as stored; names are short because a hot counter holds several, and a value that
+    /// all share is written once.
     pub(crate) fn to_value(&self) -> AttributeValue {
-        AttributeValue::M(Item::from([
-            ("e".into(), crate::item::bytes(self.event.to_be_bytes())),
-            ("v".into(), n(self.value)),
+        let ids: Vec<u8> = self.events.iter().flat_map(|(event, _)| event.to_be_bytes()).collect();
+        let mut item = Item::from([
+            ("e".into(), crate::item::bytes(ids)),
             ("t".into(), int(self.at.timestamp_millis())),
-        ]))
+        ]);
+        match self.events.first() {
+            Some((_, first)) if self.events.iter().all(|(_, value)| value == first) => {
+                item.insert("v".into(), n(*first))
+            }
+            _ => {
+                let values = self.events.iter().map(|(_, value)| n(*value));
+                item.insert("vs".into(), AttributeValue::L(values.collect()))
+            }
+        };
+        AttributeValue::M(item)
     }
 }
 
@@ -245,21 +296,12 @@ fn decimals(read: &Reader<'_>, name: &str) -> Result<BTreeMap<String, Decimal>, 
 
 /// Terms as stored on a counter; what is not there is unlimited, or not allowed.
 pub(crate) fn terms_item(terms: &Terms) -> Item {
-    let quota = &terms.quota;
-    let mut item = Item::from([
+    let mut item = quota_item(&terms.quota);
+    item.extend([
         ("currency".into(), s(&terms.currency)),
         ("plan_version".into(), int(terms.plan_version)),
     ]);
     put_some(&mut item, "plan", terms.plan.clone().map(s));
-    put_some(&mut item, "limit", quota.quota_limit.map(n));
-    put_some(&mut item, "overage_limit", quota.overage_limit.map(n));
-    put_some(&mut item, "price", quota.overage_price.map(n));
-    put_some(&mut item, "block", quota.block_size.map(n));
-    put_some(
-        &mut item,
-        "overage",
-        quota.allow_overage.then_some(AttributeValue::Bool(true)),
-    );
     put_some(
         &mut item,
         "overridden",
@@ -274,13 +316,32 @@ fn terms_read(read: &Reader<'_>) -> Result<Terms, StoreError> {
         plan_version: read.integer("plan_version")?,
         currency: read.text("currency")?,
         overridden: read.flag("overridden")?,
-        quota: QuotaTerms {
-            quota_limit: read.decimal_opt("limit")?,
-            allow_overage: read.flag("overage")?,
-            overage_price: read.decimal_opt("price")?,
-            block_size: read.decimal_opt("block")?,
-            overage_limit: read.decimal_opt("overage_limit")?,
-        },
+        quota: quota_read(read)?,
+    })
+}
+
+/// Limit and prices as stored, on a counter and in a plan.
+pub(crate) fn quota_item(quota: &QuotaTerms) -> Item {
+    let mut item = Item::new();
+    put_some(&mut item, "limit", quota.quota_limit.map(n));
+    put_some(&mut item, "overage_limit", quota.overage_limit.map(n));
+    put_some(&mut item, "price", quota.overage_price.map(n));
+    put_some(&mut item, "block", quota.block_size.map(n));
+    put_some(
+        &mut item,
+        "overage",
+        quota.allow_overage.then_some(AttributeValue::Bool(true)),
+    );
+    item
+}
+
+pub(crate) fn quota_read(read: &Reader<'_>) -> Result<QuotaTerms, StoreError> {
+    Ok(QuotaTerms {
+        quota_limit: read.decimal_opt("limit")?,
+        allow_overage: read.flag("overage")?,
+        overage_price: read.decimal_opt("price")?,
+        block_size: read.decimal_opt("block")?,
+        overage_limit: read.decimal_opt("overage_limit")?,
     })
 }
 

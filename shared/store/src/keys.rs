@@ -151,6 +151,17 @@ pub fn mutation(hash: &str) -> String {
     format!("IDM#{hash}")
 }
 
+/// The item that holds the metrics that administrators defined.
+pub const METRICS: &str = "CFG#metrics";
+
+/// The partition of the newest version of each plan, by its id.
+pub const PLANS: &str = "PLANS";
+
+/// The partition of all versions of a plan, by the instants since when they are in force.
+pub fn plan_versions(id: &str) -> String {
+    format!("PLAN#{id}")
+}
+
 /// The item that holds what one deployment has for itself.
 pub const DEPLOYMENT: &str = "CFG#deployment";
 

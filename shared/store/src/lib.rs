@@ -22,11 +22,15 @@ pub mod gauge;
 pub mod item;
 pub mod keys;
 pub mod limit;
+pub mod metric;
 pub mod mutation;
+pub mod plan;
 pub mod quota;
 pub mod reset;
+pub mod resolve;
 pub mod subscription;
 pub mod track;
+pub mod track_batch;
 
 use std::sync::Arc;
 
@@ -53,6 +57,8 @@ pub struct Store {
     pub(crate) subscriptions: Arc<Cache>,
     pub(crate) confirmed: Arc<Confirmed>,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) metrics_known: Arc<metric::Cache>,
+    pub(crate) plans_known: Arc<plan::Cache>,
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
 }
@@ -75,6 +81,8 @@ impl Store {
             subscriptions: Arc::default(),
             confirmed: Arc::default(),
             denials: Arc::default(),
+            metrics_known: Arc::default(),
+            plans_known: Arc::default(),
             gauge_queues: Arc::default(),
             secret: Arc::default(),
         }

@@ -4,12 +4,19 @@
 //! if no counter was born and no other change was made since it looked. Sent twice: the second
 //! finds nothing to change, or its record. In parallel: one of two looks again. Dies half-way:
 //! nothing happened.
+//!
+//! A standing counter (gauge, lease) has no birth per period. The first write in a later period
+//! brings it under the version of the plan that is in force there; until then readers see it so.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update, builders::UpdateBuilder};
 use chrono::{DateTime, Utc};
-use metering_domain::quota::{Terms, Threshold};
+use metering_domain::{
+    metric::Kind,
+    period::Period,
+    quota::{Terms, Threshold},
+};
 
 use crate::{
     Store, StoreError,
@@ -17,9 +24,10 @@ use crate::{
     configuration::{Configuration, Limits},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     counter::{Counter, terms_item},
-    item::{Item, Reader, int, n, s},
+    item::{Item, Reader, at, int, n, s},
     keys::{OWNER, Owner},
-    mutation::{Committed, MutationRecord, update},
+    mutation::{Committed, MutationRecord, Transacted, built, update},
+    plan::Versions,
     subscription::Target,
 };
 
@@ -35,6 +43,8 @@ pub struct Limited {
     pub configuration: Configuration,
     /// Counters of the present and later periods, and the standing ones.
     pub counters: Vec<Counter>,
+    /// The versions of its plan in force in those periods.
+    pub versions: Arc<Versions>,
     own: Option<Item>,
 }
 
@@ -54,9 +64,24 @@ impl Limited {
     pub fn item(&self) -> Option<&Item> {
         self.own.as_ref()
     }
+
+    /// A counter as it is in the present period, in which a standing one may be under other terms.
+    pub fn present(&self, counter: &Counter, present: &Period, now: DateTime<Utc>) -> Result<Counter, StoreError> {
+        if !counter.is_behind(present) {
+            return Ok(counter.clone());
+        }
+        let limits = &self.configuration.limits;
+        let terms = limits.terms(&self.versions, &counter.key.metric_type, present.start, now)?;
+        Ok(counter.under(terms))
+    }
 }
 
 impl Counter {
+    /// Whether its plan may have a newer version for this period.
+    pub(crate) fn is_behind(&self, present: &Period) -> bool {
+        self.kind != Kind::Sum && self.terms.plan.is_some() && self.terms_from < present.start
+    }
+
     /// The counter under other terms, its thresholds armed again where usage is below them now.
     pub fn under(&self, terms: Terms) -> Self {
         let cap = terms.stored_cap();
@@ -89,9 +114,11 @@ impl Store {
             (None, Owner::None(_)) => Configuration::default(),
             (None, Owner::Subscription(_)) => return Ok(None),
         };
+        let versions = self.versions_of(&configuration.limits, start, now).await?;
         Ok(Some(Limited {
             configuration,
             counters,
+            versions,
             own,
         }))
     }
@@ -128,15 +155,23 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Committed, StoreError> {
         let configuration = found.configuration.changed(planned.limits.clone(), now);
+        let limits = &configuration.limits;
+        let present = target.period_at(now)?;
+        let versions = self.versions_of(limits, present.start, now).await?;
         let mut items = vec![update(self.change_owner(
             &target.owner,
             &found.configuration,
             &configuration,
         ))?];
         for counter in found.counters.iter().filter(|counter| !counter.sealed) {
-            let terms = configuration.limits.terms(&counter.key.metric_type)?;
+            let start = counter.key.period_start.unwrap_or(present.start);
+            let terms = limits.terms(&versions, &counter.key.metric_type, start, now)?;
             if terms != counter.terms {
-                items.push(update(self.change_counter(counter, &counter.under(terms)))?);
+                let after = Counter {
+                    terms_from: start,
+                    ..counter.under(terms)
+                };
+                items.push(update(self.change_counter(counter, &after))?);
             }
         }
         if items.len() > COUNTERS_MAX {
@@ -149,6 +184,38 @@ impl Store {
             .await
     }
 
+    /// Brings a standing counter under the terms of the present period, if its owner's limits are as
+    /// read and nobody else changed its terms; whoever asked reads it again.
+    pub(crate) async fn terms_follow(
+        &self,
+        counter: &Counter,
+        present: &Period,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let owner = &counter.key.owner;
+        let Some(configuration) = self.configuration_get(owner).await? else {
+            return Ok(());
+        };
+        let limits = &configuration.limits;
+        let versions = self.versions_of(limits, present.start, now).await?;
+        let terms = limits.terms(&versions, &counter.key.metric_type, present.start, now)?;
+        let after = Counter {
+            terms_from: present.start,
+            ..counter.under(terms)
+        };
+        let unchanged = ConditionCheck::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(owner.pk()))
+            .key("sk", s(OWNER))
+            .condition_expression("config_version = :version")
+            .expression_attribute_values(":version", int(configuration.version));
+        let unchanged = TransactWriteItem::builder().condition_check(built(unchanged.build())?);
+        let items = vec![unchanged.build(), update(self.change_counter(counter, &after))?];
+        // Unmet: another writer was faster, or the limits changed.
+        let (Transacted::Done | Transacted::Unmet(_)) = self.transact("terms_follow", items).await?;
+        Ok(())
+    }
+
     fn change_owner(&self, owner: &Owner, before: &Configuration, after: &Configuration) -> UpdateBuilder {
         let mut expression = "SET overrides = :overrides, past = :past, config_version = :after".to_owned();
         let mut builder = Update::builder()
@@ -159,9 +226,10 @@ impl Store {
             .expression_attribute_values(":past", after.past_value())
             .expression_attribute_values(":after", int(after.version));
         if let Some(plan) = &after.limits.plan {
-            expression.push_str(", #plan = :plan");
+            expression.push_str(", #plan = :plan, plan_since = :plan_since");
             builder = builder
                 .expression_attribute_names("#plan", "plan")
+                .expression_attribute_values(":plan_since", at(after.limits.plan_since))
                 .expression_attribute_values(":plan", s(plan));
         }
         // Both are absent until somebody counts them.
@@ -190,7 +258,10 @@ impl Store {
             .table_name(&self.tables.state)
             .key("pk", s(before.key.pk()))
             .key("sk", s(before.key.sk()))
-            .update_expression("SET terms = :terms, cap = :cap, remaining = remaining + :difference, arms = :arms")
+            .update_expression(
+                "SET terms = :terms, terms_from = :from, cap = :cap, remaining = remaining + :difference, arms = :arms",
+            )
+            .expression_attribute_values(":from", at(after.terms_from))
             .condition_expression("cap = :before AND attribute_not_exists(sealed)")
             .expression_attribute_values(":terms", AttributeValue::M(terms_item(&after.terms)))
             .expression_attribute_values(":cap", n(after.cap))

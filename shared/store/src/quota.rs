@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use metering_domain::{
-    metric::{self, Kind, Metric},
+    metric::{Kind, Metric},
     period::Period,
 };
 use rust_decimal::Decimal;
 
-use crate::{Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, subscription::Target};
+use crate::{
+    Store, StoreError, configuration::Configuration, counter::Counter, limit::Limited, metric::Catalogue,
+    subscription::Target,
+};
 
 /// How often one look at a counter resolves what crashes left on it.
 const SETTLE_TURNS_MAX: u32 = 8;
@@ -26,15 +29,16 @@ pub struct Quotas {
 }
 
 impl Target {
-    /// The counter of a metric as it would be born now.
+    /// The counter of a metric as it would be born now, in the present period.
     pub fn unborn(
         &self,
-        configuration: &Configuration,
+        limited: &Limited,
         metric: &Metric,
         period: Period,
         now: DateTime<Utc>,
     ) -> Result<Counter, StoreError> {
-        let terms = configuration.terms_at_birth(&metric.metric_type, metric.kind, &period, now)?;
+        let limits = &limited.configuration.limits;
+        let terms = limits.terms(&limited.versions, &metric.metric_type, period.start, now)?;
         Ok(Counter::new(
             self.counter_key(metric, &period),
             &self.user_id,
@@ -47,28 +51,31 @@ impl Target {
 }
 
 impl Quotas {
-    /// The present counters of an owner.
-    pub fn of(target: &Target, limited: Limited, now: DateTime<Utc>) -> Result<Self, StoreError> {
+    /// The present counters of an owner. The catalogue must know every metric that is limited.
+    pub fn of(
+        target: &Target,
+        limited: Limited,
+        catalogue: &Catalogue,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
         let period = target.period_at(now)?;
-        let Limited {
-            configuration,
-            counters,
-            ..
-        } = limited;
-        let mut counters: Vec<Counter> = counters
-            .into_iter()
-            .filter(|counter| counter.kind != Kind::Sum || counter.key.period_start == Some(period.start))
-            .collect();
-        let born: HashSet<String> = counters.iter().map(|counter| counter.key.metric_type.clone()).collect();
-        for metric in metric::built_in()
+        let mut counters: Vec<Counter> = limited
+            .counters
             .iter()
+            .filter(|counter| counter.kind != Kind::Sum || counter.key.period_start == Some(period.start))
+            .map(|counter| limited.present(counter, &period, now))
+            .collect::<Result<_, _>>()?;
+        let born: HashSet<String> = counters.iter().map(|counter| counter.key.metric_type.clone()).collect();
+        for metric in catalogue
+            .all()
+            .into_iter()
             .filter(|metric| !born.contains(&metric.metric_type))
         {
-            counters.push(target.unborn(&configuration, metric, period, now)?);
+            counters.push(target.unborn(&limited, metric, period, now)?);
         }
         counters.sort_by(|a, b| a.key.metric_type.cmp(&b.key.metric_type));
         Ok(Self {
-            configuration,
+            configuration: limited.configuration,
             period,
             counters,
         })
@@ -97,13 +104,20 @@ impl Store {
     ) -> Result<Option<Counter>, StoreError> {
         let period = target.period_at(now)?;
         let key = target.counter_key(metric, &period);
-        if let Some(counter) = self.counter_get(&key).await? {
-            return Ok(Some(self.with_denials(self.settled(counter).await?)));
+        let found = self.counter_get(&key).await?;
+        if let Some(counter) = &found
+            && !counter.is_behind(&period)
+        {
+            return Ok(Some(self.with_denials(self.settled(counter.clone()).await?)));
         }
         let Some(limited) = self.limited_get(target, now).await? else {
             return Ok(None);
         };
-        Ok(Some(target.unborn(&limited.configuration, metric, period, now)?))
+        if let Some(counter) = found {
+            let counter = limited.present(&counter, &period, now)?;
+            return Ok(Some(self.with_denials(counter)));
+        }
+        Ok(Some(target.unborn(&limited, metric, period, now)?))
     }
 
     /// All quotas of an owner in its present period: one strong query. None if there is no such
@@ -112,7 +126,14 @@ impl Store {
         let Some(limited) = self.limited_get(target, now).await? else {
             return Ok(None);
         };
-        let mut quotas = Quotas::of(target, limited, now)?;
+        let plan = limited
+            .versions
+            .at(limited.configuration.limits.bound_at(now, now))
+            .map(|plan| plan.quotas.keys());
+        let overrides = limited.configuration.limits.overrides.keys();
+        let named = overrides.chain(plan.into_iter().flatten()).map(String::as_str);
+        let catalogue = self.metrics(named, now).await?;
+        let mut quotas = Quotas::of(target, limited, &catalogue, now)?;
         for counter in &mut quotas.counters {
             *counter = self.with_denials(self.settled(counter.clone()).await?);
         }

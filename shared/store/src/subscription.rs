@@ -23,6 +23,7 @@ use crate::{
     item::{Item, Reader, at, int, put_some, s},
     keys::{self, OWNER, Owner},
     mutation::{Committed, MutationRecord, update},
+    plan::Version,
 };
 
 /// How long an instance may act on what it knew of a subscription.
@@ -358,14 +359,11 @@ impl Store {
         }
     }
 
-    /// A new subscription with these limits, not stored yet.
-    pub fn subscription_limits(plan: &str) -> Configuration {
+    /// The configuration of a new subscription, on the newest version of a plan.
+    pub fn subscription_limits(plan: &Version, now: DateTime<Utc>) -> Configuration {
         Configuration {
             version: 1,
-            limits: Limits {
-                plan: Some(plan.to_owned()),
-                ..Limits::default()
-            },
+            limits: Limits::default().on(plan, now),
             ..Configuration::default()
         }
     }
