@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     engine::Engine,
-    queues::{Counts, Outgoing},
+    queues::{Counts, Outgoing, Wish},
     template::{Queue, QueueMapping, Redrive},
 };
 
@@ -325,6 +325,14 @@ async fn a_batch_under_way_is_nobody_elses_whatever_the_clock_does() {
     rig.send(&["a"]);
     starts.wait_for(|starts| *starts == 1).await.expect("started");
     rig.clock.advance(TimeDelta::days(1)).expect("moved");
+    let queue = rig.queues.find("Work").expect("a queue");
+    let wish = Wish {
+        count: 10,
+        bytes: 1_000,
+        hidden: Duration::ZERO,
+        hold: false,
+    };
+    assert!(rig.queues.receive(queue, wish).expect("received").is_empty());
     rig.until("Work", in_flight(1)).await;
     go.notify_one();
     rig.until("Work", EMPTY).await;
