@@ -12,6 +12,7 @@ mod bus;
 mod clock;
 mod control;
 mod data_dir;
+pub mod demo;
 mod engine;
 mod expiry;
 mod fields;
