@@ -36,7 +36,7 @@ async fn used(http: &reqwest::Client, process: &Process) -> u64 {
 fn message(number: usize) -> Value {
     let event = |index: usize| {
         let mut event = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             event["idempotency_key"] = json!(format!("{number}-{index}"));
         }
         event
