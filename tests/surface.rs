@@ -11,6 +11,8 @@ mod metric_types;
 mod over_admission;
 mod plans;
 mod real_input;
+mod renewals;
+mod renewals_interrupted;
 mod sample_events;
 mod support;
 mod times;

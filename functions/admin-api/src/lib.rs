@@ -6,6 +6,7 @@ mod api_key;
 mod metric_type;
 mod plan;
 mod quota;
+mod renewal;
 mod subscription;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub fn router(app: Arc<App>) -> Router {
             "/api/v1/usage/admin/subscriptions/{id}",
             get(subscription::get).patch(subscription::change_plan),
         )
+        .route("/api/v1/usage/admin/subscriptions/{id}/renew", post(renewal::renew))
+        .route("/api/v1/usage/admin/subscriptions/{id}/cancel", post(renewal::cancel))
         .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))

@@ -10,7 +10,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::StatusCode;
-use metering_domain::period::{PeriodLength, Schedule};
+use metering_domain::period::{PeriodLength, Schedule, Timeline};
 use metering_edge::{
     App,
     access::Scope,
@@ -115,13 +115,13 @@ fn subscription(app: &App, wanted: &Wanted, now: DateTime<Utc>) -> Subscription 
     Subscription {
         id: wanted.id.clone().unwrap_or_else(|| app.context.id("sub")),
         user_id: wanted.user_id.clone(),
-        billing_anchor: wanted.billing_anchor.unwrap_or_else(|| schedule.anchor_instant()),
-        schedule,
+        timeline: Timeline::new(schedule, []),
         starts_at,
         status: Status::Active,
         created_at: now,
         cancel_at: None,
         cancelled_at: None,
+        sealing: Vec::new(),
         configuration: Store::subscription_limits(&wanted.plan, now),
         created_as: created_as(wanted),
     }
@@ -211,6 +211,11 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     Ok(Json(answer::page("subscriptions", bodies, cursors.after(next)?)))
 }
 
+/// It has ended.
+pub(crate) fn cancelled() -> Problem {
+    Problem::new(Code::SubscriptionInactive, "The subscription is cancelled.")
+}
+
 /// `PATCH /admin/subscriptions/{id}`: another plan, for the very next event.
 pub async fn change_plan(
     State(app): State<Arc<App>>,
@@ -230,14 +235,11 @@ pub async fn change_plan(
     let now = call.info.now;
     let unknown = || Problem::not_found("subscription");
     let found = app.store.subscription_get(&id).await?.ok_or_else(unknown)?;
-    if found.status != Status::Active {
-        return Err(Problem::new(
-            Code::SubscriptionInactive,
-            "The subscription is cancelled.",
-        ));
-    }
     let audit_id = app.context.id("aud");
     let planned = |limited: &Limited| -> Result<Planned, Problem> {
+        if !limited.target.active {
+            return Err(cancelled());
+        }
         let before = &limited.configuration.limits;
         // Who is on the plan already does not move: an edit binds at the next period.
         let limits = if before.plan.as_ref() == Some(&plan.plan.id) {
@@ -265,7 +267,7 @@ pub async fn change_plan(
     };
     match app
         .store
-        .limits_change(&Target::of(&found), now, planned)
+        .limits_change(&Target::of(&found, now), now, planned)
         .await?
         .ok_or_else(unknown)?
     {

@@ -301,6 +301,17 @@ impl Store {
         attempt: &str,
         entry: &Pending,
     ) -> Result<Resolved, StoreError> {
+        self.resolve_older(key, attempt, entry, STALE).await
+    }
+
+    /// As [`Store::resolve`], giving up what is older than `patience` and not confirmed.
+    pub(crate) async fn resolve_older(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        entry: &Pending,
+        patience: TimeDelta,
+    ) -> Result<Resolved, StoreError> {
         let now = self.context.now();
         let id = event_id_from_bits(entry.event);
         match self.event_stored(&id, now).await? {
@@ -313,7 +324,7 @@ impl Store {
             Some(Stored::Tombstone { abandoned }) if abandoned.iter().any(|name| name == attempt) => {
                 self.undo(key, attempt, entry.value).await?;
             }
-            Some(Stored::Tombstone { .. }) | None if now - entry.at > STALE => {
+            Some(Stored::Tombstone { .. }) | None if now - entry.at > patience => {
                 if !self.abandon(&id, attempt, now).await? {
                     return Ok(Resolved::Undecided);
                 }
@@ -413,7 +424,8 @@ pub(crate) const EVENT_FREE: &str = "attribute_not_exists(pk) \
      OR (attribute_not_exists(attempt) AND NOT contains(abandoned, :attempt)) \
      OR (attribute_exists(attempt) AND expires_at <= :now)";
 
-fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
+/// Whether an update was refused by its condition.
+pub(crate) fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
     matches!(
         error.as_service_error(),
         Some(UpdateItemError::ConditionalCheckFailedException(_))

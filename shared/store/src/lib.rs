@@ -26,7 +26,9 @@ pub mod metric;
 pub mod mutation;
 pub mod plan;
 pub mod quota;
+pub mod renewal;
 pub mod reset;
+mod seal;
 pub mod subscription;
 pub mod track;
 
