@@ -6,15 +6,18 @@
 
 CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
-FUNCTIONS = -p tracking-api -p admin-api
+FUNCTIONS = -p tracking-api -p admin-api -p ingest-job
 
-.PHONY: build-TrackingApi build-AdminApi functions
+.PHONY: build-TrackingApi build-AdminApi build-IngestJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
 
 build-AdminApi: functions
 	install -m 755 $(BUILT)/admin-api $(ARTIFACTS_DIR)/bootstrap
+
+build-IngestJob: functions
+	install -m 755 $(BUILT)/ingest-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --release --locked $(FUNCTIONS)

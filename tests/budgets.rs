@@ -157,6 +157,46 @@ async fn each_call_stays_within_its_budget() {
     }
 }
 
+/// A batch of 250 on one counter: one count, 250 insertions, one settlement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_stays_within_its_budget() {
+    let metered = Metered::start().await;
+    metered.client.limit("u", DOCUMENTS, 10_000).await;
+    metered.track(&event()).await;
+    for values in ["alike", "different"] {
+        metered.wire.passed();
+        let events: Vec<Value> = (0..250)
+            .map(|index| {
+                let mut event = identified(&format!("{values}-{index}"));
+                event["metric_value"] = if values == "alike" { json!(1) } else { json!(index) };
+                event
+            })
+            .collect();
+        let body = json!({"events": events, "enforce": false});
+        let batch = "/api/v1/usage/track/batch";
+        assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
+        metered.assert_within(
+            values,
+            &Budget {
+                requests: 255,
+                // 2.1 per event.
+                write_units: 525,
+                read_units: 250,
+            },
+        );
+        metered.wire.passed();
+        assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
+        metered.assert_within(
+            "the same again",
+            &Budget {
+                requests: 3,
+                write_units: 0,
+                read_units: 250,
+            },
+        );
+    }
+}
+
 /// Confirmed entries go with the next write, so a counter stays below 1 KB while four write at
 /// once, and below 3 KB while thirty-two do.
 #[tokio::test(flavor = "multi_thread")]

@@ -237,3 +237,36 @@ async fn what_others_left_pending_makes_room_or_counts() {
     assert_eq!(client.used("u", DOCUMENTS).await, json!(3));
     Books::read(&client.stack).await.assert_exact();
 }
+
+/// It looks for its event, finds none, and then its twin is admitted, takes the last room, and
+/// leaves no trace on the counter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_looked_too_early_is_not_denied() {
+    let client = Client::start().await;
+    client.subscribe("u", "basic").await;
+    client.limit("u", DOCUMENTS, 3).await;
+    let event = json!({"user_id": "u", "metric_type": DOCUMENTS, "metric_value": 3, "idempotency_key": "k"});
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let wire = Wire::new(move |call| match call.operation.as_str() {
+        "UpdateItem" if call.touches("CTR#") => Fate::HoldBefore(Arc::clone(&held)),
+        _ => Fate::Pass,
+    });
+    let slow = client.stack.instance(Some(wire.http_client())).expect("an instance");
+    let url = slow.url();
+    let retry = client.track_at(&url, event.clone());
+    tokio::pin!(retry);
+    until(&mut retry, gate.reached()).await;
+    let twin = client.track(event).await;
+    assert_eq!(twin.status, 201);
+    // The next write takes the twin's entry off the counter.
+    let nothing = json!({"user_id": "u", "metric_type": DOCUMENTS, "metric_value": 0});
+    assert_eq!(client.track(nothing).await.status, 201);
+    gate.open();
+    let answer = retry.await;
+    assert_eq!(
+        (answer.status, &answer.body["usage_id"]),
+        (200, &twin.body["usage_id"]),
+        "{answer:?}"
+    );
+}

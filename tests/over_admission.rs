@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::{
     books::Books,
-    support::{Answer, Client, count, until},
+    support::{ADMIN, Answer, Client, count, until},
     wire::{Fate, Gate, Meeting, Wire},
 };
 
@@ -173,4 +174,34 @@ async fn a_limit_changed_while_its_counter_is_born_binds_it() {
         assert_eq!(client.used("u", OCR).await, json!(used));
         Books::read(&client.stack).await.assert_exact();
     }
+}
+
+/// A limit change has looked and is about to write when a counter is born under the old limit: the
+/// change must still bind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_born_while_its_limit_changes_is_bound() {
+    let client = Client::start().await;
+    client.subscribe("u", "basic").await;
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let wire = Wire::new(move |call| match call.operation.as_str() {
+        "TransactWriteItems" => Fate::HoldBefore(Arc::clone(&held)),
+        _ => Fate::Pass,
+    });
+    let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
+    let body = json!({"user_id": "u", "metric_type": OCR, "quota_limit": 3, "allow_overage": false});
+    let (url, path) = (instance.url(), "/api/v1/usage/admin/quotas");
+    let change = client.send_to(&url, Method::PUT, path, Some(ADMIN), Some(body.to_string()));
+    tokio::pin!(change);
+    until(&mut change, gate.reached()).await;
+    assert_eq!(client.track(one(5)).await.status, 201, "before the change");
+    gate.open();
+    let changed = change.await;
+    assert_eq!(
+        (changed.status, &changed.body["current_usage"]),
+        (200, &json!(5)),
+        "{changed:?}"
+    );
+    assert_eq!(client.track(one(1)).await.status, 429, "after it");
+    Books::read(&client.stack).await.assert_exact();
 }

@@ -328,9 +328,8 @@ async fn a_cancelled_subscription_takes_no_more() {
         let named = event(json!({"subscription_id": "sub_u", "enforce": enforce}));
         assert_eq!(code(&client.track(named).await), (409, "subscription_inactive"));
     }
-    let books = Books::read(&client.stack).await;
-    books.assert_closed(MARCH);
-    books.assert_exact();
+    Books::of(&client.stack, "u", "sub_u").await.assert_closed(MARCH);
+    Books::read(&client.stack).await.assert_exact();
 }
 
 #[tokio::test(flavor = "multi_thread")]

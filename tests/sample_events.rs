@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use metering_edge::{App, aws::dynamodb_client, config::Config, lambda::handler};
+use metering_edge::{App, aws::Clients, config::Config, lambda::handler};
 use metering_store::Context;
 use serde_json::Value;
 use usage_local::{Options, Stack};
@@ -28,11 +28,8 @@ fn app(stack: &Stack) -> Arc<App> {
     ]);
     let config = Config::from_lookup(&|name| environment.get(name).map(|value| (*value).to_owned()));
     let context = Context::new(Arc::new(stack.clock().clone()));
-    App::new(
-        config.expect("a configuration"),
-        context,
-        dynamodb_client(&stack.dynamodb_endpoint(), None),
-    )
+    let clients = Clients::of(&stack.dynamodb_endpoint(), &stack.sqs_endpoint(), None);
+    App::new(config.expect("a configuration"), context, clients)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ const DOCUMENTS: &str = "document_processing";
 
 /// A wire on which every sixth request or so is in for something. The same seed meets the nth
 /// request with the same.
-fn faulty(seed: u64) -> Wire {
+pub fn faulty(seed: u64) -> Wire {
     let drawn = AtomicU64::new(seed);
     Wire::new(move |_| {
         // Knuth's multiplicative generator (MMIX) is random enough for this.

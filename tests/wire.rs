@@ -32,9 +32,15 @@ pub struct Call {
     pub number: usize,
     /// `GetItem`, `UpdateItem`, …
     pub operation: String,
+    body: String,
 }
 
 impl Call {
+    /// Whether its body holds a text.
+    pub fn touches(&self, text: &str) -> bool {
+        self.body.contains(text)
+    }
+
     /// Whether it only reads.
     pub fn reads(&self) -> bool {
         matches!(self.operation.as_str(), "GetItem" | "Query" | "BatchGetItem")
@@ -172,6 +178,7 @@ impl Wire {
         let call = Call {
             number: self.0.number.fetch_add(1, Ordering::AcqRel),
             operation: target.rsplit('.').next().unwrap_or_default().to_owned(),
+            body: String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned(),
         };
         let lost = || ConnectorError::timeout("the wire lost it".into());
         match (self.0.script)(&call) {

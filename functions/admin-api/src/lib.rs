@@ -3,6 +3,7 @@
 
 mod adjustment;
 mod api_key;
+mod import;
 mod metric_type;
 mod plan;
 mod quota;
@@ -26,7 +27,10 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route(
             "/api/v1/usage/admin/subscriptions/{id}",
-            get(subscription::get).patch(subscription::change_plan),
+            // POST is for the one name `import`, which may be a subscription's, too.
+            get(subscription::get)
+                .patch(subscription::change_plan)
+                .post(import::import),
         )
         .route("/api/v1/usage/admin/subscriptions/{id}/renew", post(renewal::renew))
         .route("/api/v1/usage/admin/subscriptions/{id}/cancel", post(renewal::cancel))

@@ -1,9 +1,11 @@
 //! The endpoints that every service calls: track usage, check a quota, see where one stands.
 
+mod cloud_event;
 mod event;
 mod page;
 mod quota;
 mod track;
+mod track_batch;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(page::start))
         .route("/health", get(page::health))
         .route("/api/v1/usage/track", post(track::track))
+        .route("/api/v1/usage/track/batch", post(track_batch::track_batch))
+        .route("/api/v1/events", post(cloud_event::ingest))
         .route("/api/v1/usage/summary", get(quota::summary))
         .route("/api/v1/usage/quotas", get(quota::list))
         .route("/api/v1/usage/check-quota/{metric_type}", get(quota::check))

@@ -1,7 +1,8 @@
 //! The stack's clock: the machine's clock moved by an offset, which outlives a restart.
 //!
 //! It ticks on from wherever it is set, so that time between two requests passes as it does in
-//! production. Only instants move: waiting (`sleep`) takes as long as it takes.
+//! production. Only instants move: waiting (`sleep`) takes as long as it takes. Who waits for an
+//! instant watches for moves beside.
 
 use std::{
     fs, io,
@@ -16,6 +17,7 @@ use std::{
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use metering_store::context::{Sleep, Source, System};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// The years that a clock may show: those that an RFC 3339 instant can name.
 const YEAR_MAX: i32 = 9999;
@@ -31,6 +33,8 @@ struct Inner {
     offset_ms: AtomicI64,
     /// Held while the clock is moved, so that what is stored is what is shown.
     moving: Mutex<()>,
+    /// Counts the moves.
+    moves: watch::Sender<u64>,
 }
 
 /// What is kept over a restart.
@@ -71,6 +75,7 @@ impl Clock {
             file: file.to_owned(),
             offset_ms: AtomicI64::new(offset_ms),
             moving: Mutex::new(()),
+            moves: watch::Sender::new(0),
         })))
     }
 
@@ -91,6 +96,30 @@ impl Clock {
         self.keep(self.offset() + by)
     }
 
+    /// Changes with every move: whoever waits for an instant looks again then.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.0.moves.subscribe()
+    }
+
+    /// Waits until the clock shows `instant`, if nobody moves it meanwhile; for ever if there is
+    /// none.
+    pub(crate) async fn reach(&self, instant: Option<DateTime<Utc>>) {
+        let Some(instant) = instant else {
+            return std::future::pending().await;
+        };
+        // A timer may fire a little early.
+        while let Ok(left) = (instant - self.now()).to_std()
+            && !left.is_zero()
+        {
+            self.sleep(left).await;
+        }
+    }
+
+    /// What the clock shows, as it is set now, when the machine shows `instant`.
+    pub(crate) fn shown_at(&self, instant: DateTime<Utc>) -> DateTime<Utc> {
+        instant.checked_add_signed(self.offset()).unwrap_or(instant)
+    }
+
     fn offset(&self) -> TimeDelta {
         TimeDelta::milliseconds(self.0.offset_ms.load(Ordering::Acquire))
     }
@@ -109,6 +138,7 @@ impl Clock {
         fs::write(&fresh, text).map_err(|error| failed(&fresh, error))?;
         fs::rename(&fresh, file).map_err(|error| failed(file, error))?;
         self.0.offset_ms.store(offset_ms, Ordering::Release);
+        self.0.moves.send_modify(|moves| *moves += 1);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! `/_local`: what only a stack on one machine offers, to whoever can reach it.
 
+mod events;
+
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
@@ -20,7 +22,9 @@ use crate::{
     clock::{Clock, ClockError, write_instant},
     expiry,
     fields::Fields,
+    host::Desk,
     problem::Problem,
+    queues::Queues,
     template::Table,
     tokens::Issuer,
 };
@@ -44,6 +48,10 @@ pub struct Control {
     pub clock: Clock,
     /// Held while the clock is moved and what follows from it is done.
     pub moving: Mutex<()>,
+    /// The template's queues.
+    pub queues: Queues,
+    /// The event host.
+    pub host: Desk,
     /// Signs tokens.
     pub issuer: Issuer,
     /// The stack's own connection to the engine.
@@ -61,6 +69,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/token", post(token))
         .route("/clock", post(clock))
         .route("/run/{function}", post(run))
+        .merge(events::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -78,16 +87,21 @@ async fn describe(State(control): Shared) -> Json<Value> {
         .iter()
         .map(|table| (table.name.clone(), Value::String(table.name.clone())))
         .collect();
+    let queues: Map<String, Value> = control
+        .queues
+        .all()
+        .map(|queue| (queue.name.clone(), Value::String(control.queues.url(queue))))
+        .collect();
     Json(json!({
         "api": control.api,
         "dynamodb": control.endpoint.url,
-        "sqs": null,
+        "sqs": control.queues.base(),
         "s3": null,
         "region": control.endpoint.region,
         "access_key_id": control.endpoint.access_key_id,
         "secret_access_key": control.endpoint.secret_access_key,
         "tables": tables,
-        "queues": {},
+        "queues": queues,
         "buckets": {},
         "functions": control.functions,
         "now": write_instant(control.clock.now()),
@@ -141,7 +155,9 @@ async fn clock(State(control): Shared, body: Bytes) -> Answer {
     if now > before {
         let swept = expiry::sweep(&control.client, &control.tables, now).await;
         let deleted = swept.map_err(|error| Problem::internal(error.to_string()))?;
-        tracing::debug!(deleted, "expired items");
+        let expired = control.queues.expire();
+        let expired = expired.map_err(|error| Problem::internal(error.to_string()))?;
+        tracing::debug!(deleted, expired, "expired items and messages");
     }
     Ok(Json(json!({"now": write_instant(now)})))
 }
@@ -153,11 +169,22 @@ fn refused(pointer: &str, error: &ClockError) -> Problem {
     }
 }
 
-/// Runs a function that a schedule would start; so far the template has none.
-async fn run(State(control): Shared, Path(function): Path<String>) -> Answer {
-    let known = control.functions.join(", ");
-    Err(Problem::not_found(match control.functions.contains(&function) {
-        true => format!("{function} has no schedule: it is called over HTTP only"),
-        false => format!("there is no function {function}; there are {known}"),
-    }))
+/// Runs a function that a schedule would start.
+async fn run(State(control): Shared, Path(function): Path<String>, body: Bytes) -> Answer {
+    Fields::read(&body)?.finish()?;
+    match control.host.run(&function).await {
+        Some(Ok(answer)) => {
+            // What is not JSON is a text.
+            let result = serde_json::from_str(&answer).unwrap_or(Value::String(answer));
+            Ok(Json(json!({"result": result})))
+        }
+        Some(Err(error)) => Err(Problem::internal(format!("{function}: {error}"))),
+        None => {
+            let known = control.functions.join(", ");
+            Err(Problem::not_found(match control.functions.contains(&function) {
+                true => format!("{function} has no schedule"),
+                false => format!("there is no function {function}; there are {known}"),
+            }))
+        }
+    }
 }

@@ -65,6 +65,16 @@ impl DataDir {
         self.path.join("dynamodb.sqlite")
     }
 
+    /// The queues' messages.
+    pub fn queues(&self) -> PathBuf {
+        self.path.join("queues.db")
+    }
+
+    /// How far the readers of streams have come.
+    pub fn streams(&self) -> PathBuf {
+        self.path.join("streams.db")
+    }
+
     /// Where the clock is kept.
     pub fn clock(&self) -> PathBuf {
         self.path.join("clock.json")

@@ -17,6 +17,7 @@ use std::{
 };
 
 use dynoxide::{Database, DynoxideError, actions::describe_table::DescribeTableRequest};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -141,25 +142,47 @@ pub fn listen(port: u16) -> io::Result<TcpListener> {
 fn create(database: &Database, table: &Table) -> Result<(), EngineError> {
     let request = table.create_request();
     if database.get_table_metadata(&table.name)?.is_some() {
-        return match existing(database, table)? == shape(&request) {
-            true => Ok(()),
+        let described = database.describe_table(DescribeTableRequest {
+            table_name: table.name.clone(),
+        })?;
+        let described = json!(described.table);
+        return match shape(&described) == shape(&request) {
+            true => switch_stream(database, table, &described["StreamSpecification"]),
             false => Err(EngineError::OtherTemplate(table.name.clone())),
         };
     }
-    let request = serde_json::from_value(request).map_err(|source| EngineError::Table {
-        table: table.name.clone(),
-        source,
-    })?;
-    database.create_table(request)?;
+    database.create_table(read(table, request)?)?;
     Ok(())
 }
 
-/// The shape of a table that the file has.
-fn existing(database: &Database, table: &Table) -> Result<Value, EngineError> {
-    let metadata = database.describe_table(DescribeTableRequest {
-        table_name: table.name.clone(),
-    })?;
-    Ok(shape(&json!(metadata.table)))
+/// Gives a table of the file the stream that the template asks for, or takes it away.
+fn switch_stream(database: &Database, table: &Table, has: &Value) -> Result<(), EngineError> {
+    let has = match has["StreamEnabled"] {
+        Value::Bool(true) => has["StreamViewType"].as_str(),
+        _ => None,
+    };
+    let update = |specification: Value| -> Result<(), EngineError> {
+        let request = json!({"TableName": table.name, "StreamSpecification": specification});
+        database.update_table(read(table, request)?)?;
+        Ok(())
+    };
+    if has == table.stream.as_deref() {
+        return Ok(());
+    }
+    if has.is_some() {
+        update(json!({"StreamEnabled": false}))?;
+    }
+    match &table.stream {
+        Some(view) => update(json!({"StreamEnabled": true, "StreamViewType": view})),
+        None => Ok(()),
+    }
+}
+
+fn read<Request: DeserializeOwned>(table: &Table, request: Value) -> Result<Request, EngineError> {
+    serde_json::from_value(request).map_err(|source| EngineError::Table {
+        table: table.name.clone(),
+        source,
+    })
 }
 
 /// Of a request or a description, what makes two tables the same, in one order.

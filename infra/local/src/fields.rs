@@ -53,6 +53,18 @@ impl Fields {
         String::new()
     }
 
+    /// A message's body, which must be there: a text as it is, anything else as its JSON.
+    pub fn message(&mut self, name: &str) -> String {
+        match self.fields.remove(name) {
+            None | Some(Value::Null) => {
+                self.wrong(name, "required", "is required");
+                String::new()
+            }
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+        }
+    }
+
     /// True or false; left out it is false.
     pub fn flag(&mut self, name: &str) -> bool {
         match self.fields.remove(name) {

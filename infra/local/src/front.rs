@@ -82,8 +82,12 @@ impl Port {
 
     /// Serves the API, and `local` beside it, until the server is dropped.
     pub fn serve(self, front: Front, local: Router, runtime: &Handle) -> Result<Server, PortError> {
+        self.serve_plainly(Router::new().fallback(serve).with_state(front).merge(local), runtime)
+    }
+
+    /// Serves `app` as it is, until the server is dropped.
+    pub fn serve_plainly(self, app: Router, runtime: &Handle) -> Result<Server, PortError> {
         let address = self.address()?;
-        let app = Router::new().fallback(serve).with_state(front).merge(local);
         let service = app.into_make_service_with_connect_info::<SocketAddr>();
         let (running, ended) = oneshot::channel::<()>();
         let server = axum::serve(self.0, service).with_graceful_shutdown(async move {

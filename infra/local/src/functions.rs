@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use metering_edge::{
     App,
-    aws::{Endpoint, dynamodb_client},
+    aws::{Clients, Endpoint},
     config::{Config, ConfigError},
     lambda::Invoke,
 };
@@ -27,6 +27,34 @@ pub struct Functions(Arc<BTreeMap<String, Deployed>>);
 struct Deployed {
     invoke: Invoke,
     timeout: Duration,
+}
+
+/// The functions that this program has, by the names that the template gives them.
+pub type Linked = fn(&str, Arc<App>) -> Option<Result<Invoke, ConfigError>>;
+
+/// Every function of the template.
+pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> {
+    Some(match name {
+        "AdminApi" => api(&app, admin_api::router),
+        "IngestJob" => ingest_job::handler(app),
+        "TrackingApi" => api(&app, tracking_api::router),
+        _ => return None,
+    })
+}
+
+/// A function with routes, which has to know whose tokens are good.
+fn api(app: &Arc<App>, router: fn(Arc<App>) -> axum::Router) -> Result<Invoke, ConfigError> {
+    app.config.require_jwt()?;
+    Ok(metering_edge::lambda::handler(router(Arc::clone(app))))
+}
+
+/// Where the engines answer.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// DynamoDB.
+    pub dynamodb: Endpoint,
+    /// SQS.
+    pub sqs: Endpoint,
 }
 
 /// Why a function cannot be run.
@@ -68,29 +96,35 @@ impl Functions {
     pub fn deploy(
         template: &Template,
         context: &Context,
-        endpoint: &Endpoint,
+        endpoints: &Endpoints,
         http_client: &SharedHttpClient,
+        linked: Linked,
     ) -> Result<Self, DeployError> {
         let mut deployed = BTreeMap::new();
         for function in &template.functions {
             let http_client = policy::enforced(function, http_client.clone());
-            let app = App::new(
-                config(function)?,
-                context.clone(),
-                dynamodb_client(endpoint, Some(http_client)),
-            );
-            let router = match function.name.as_str() {
-                "AdminApi" => admin_api::router(app),
-                "TrackingApi" => tracking_api::router(app),
-                other => return Err(DeployError::NotLinked(other.to_owned())),
+            let clients = Clients::of(&endpoints.dynamodb, &endpoints.sqs, Some(http_client));
+            let app = App::new(config(function)?, context.clone(), clients);
+            let Some(invoke) = linked(&function.name, app) else {
+                return Err(DeployError::NotLinked(function.name.clone()));
             };
             let ready = Deployed {
-                invoke: metering_edge::lambda::handler(router),
+                invoke: invoke.map_err(|source| refused(function, source))?,
                 timeout: function.timeout,
             };
             deployed.insert(function.name.clone(), ready);
         }
         Ok(Self(Arc::new(deployed)))
+    }
+
+    /// Functions made by hand.
+    #[cfg(test)]
+    pub fn given(functions: impl IntoIterator<Item = (&'static str, Invoke)>) -> Self {
+        let timeout = Duration::from_millis(500);
+        let deployed = functions
+            .into_iter()
+            .map(|(name, invoke)| (name.to_owned(), Deployed { invoke, timeout }));
+        Self(Arc::new(deployed.collect()))
     }
 
     /// Calls a function. As in Lambda it runs on when the caller goes away, is stopped at its
@@ -99,7 +133,8 @@ impl Functions {
         let Some(function) = self.0.get(name) else {
             return Err(InvokeError::Unknown(name.to_owned()));
         };
-        let mut running = tokio::spawn((function.invoke)(event));
+        let invoke = Arc::clone(&function.invoke);
+        let mut running = tokio::spawn(async move { invoke(event).await });
         match tokio::time::timeout(function.timeout, &mut running).await {
             Ok(Ok(answer)) => answer.map_err(InvokeError::Failed),
             Ok(Err(error)) => Err(InvokeError::Panicked(error)),
@@ -112,8 +147,13 @@ impl Functions {
 }
 
 fn config(function: &Function) -> Result<Config, DeployError> {
-    Config::from_lookup(&|name| function.environment.get(name).cloned()).map_err(|source| DeployError::Config {
+    let lookup = |name: &str| function.environment.get(name).cloned();
+    Config::from_lookup(&lookup).map_err(|source| refused(function, source))
+}
+
+fn refused(function: &Function, source: ConfigError) -> DeployError {
+    DeployError::Config {
         function: function.name.clone(),
         source,
-    })
+    }
 }

@@ -16,10 +16,15 @@ mod fields;
 mod front;
 mod functions;
 mod gateway;
+mod host;
+mod pattern;
 mod policy;
 mod problem;
+mod queues;
 mod routes;
+mod schedule;
 mod stack;
+mod streams;
 mod template;
 mod tokens;
 
@@ -28,7 +33,9 @@ pub use data_dir::DataDirError;
 pub use engine::EngineError;
 pub use front::PortError;
 pub use functions::DeployError;
+pub use queues::Refusal;
 pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
+pub use streams::StreamError;
 pub use template::TemplateError;
 pub use tokens::TokenError;
 
@@ -53,6 +60,12 @@ pub enum StackError {
     /// The template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The queues.
+    #[error("the queues cannot be opened")]
+    Queues(#[from] Refusal),
+    /// The streams.
+    #[error(transparent)]
+    Streams(#[from] StreamError),
     /// The embedded DynamoDB.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -1,8 +1,8 @@
-//! Enforces a function's policy on every request it sends to DynamoDB.
+//! Enforces a function's policy on every request it sends to DynamoDB and SQS.
 //!
 //! It stands between the function's SDK and the engine, as IAM does, so that a permission
-//! missing from the template fails here and not first in AWS. It reads which tables and indexes
-//! a request touches and nothing else of it.
+//! missing from the template fails here and not first in AWS. It reads which tables, indexes and
+//! queues a request touches and nothing else of it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,7 +21,11 @@ use aws_smithy_types::body::SdkBody;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
-use crate::template::{Function, Statement, table_arn};
+use crate::template::{Function, Statement, queue_arn, table_arn};
+
+/// How the services' protocols name them.
+const DYNAMODB: &str = "DynamoDB_20120810";
+const SQS: &str = "AmazonSQS";
 
 /// The SDK's connection to the engine, with the policy of `function` on it.
 pub fn enforced(function: &Function, inner: SharedHttpClient) -> SharedHttpClient {
@@ -46,7 +50,7 @@ struct Policy {
     statements: Vec<Statement>,
 }
 
-/// What a request does and to which table or index.
+/// What a request does and to which table, index or queue.
 type Access = (String, String);
 
 impl HttpClient for Enforced<SharedHttpClient> {
@@ -74,9 +78,14 @@ impl Policy {
     /// Why a request may not be sent; none if it may.
     fn refuses(&self, request: &HttpRequest) -> Option<String> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default();
+        let (service, operation) = target.split_once('.').unwrap_or_default();
         let body = request.body().bytes().unwrap_or_default();
-        let Some(accesses) = accesses(operation, body) else {
+        let accesses = match service {
+            DYNAMODB => accesses(operation, body),
+            SQS => queue_access(operation, body).map(|access| vec![access]),
+            _ => None,
+        };
+        let Some(accesses) = accesses else {
             return Some(format!("{}: {operation} is not understood", self.function));
         };
         let (action, resource) = accesses.into_iter().find(|access| !self.allows(access))?;
@@ -112,7 +121,29 @@ struct Transaction {
     transact_items: Vec<BTreeMap<String, Single>>,
 }
 
-/// What a request needs; none if it cannot be told.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ToQueue {
+    queue_url: Option<String>,
+    queue_name: Option<String>,
+}
+
+/// What a request to a queue needs: a batch is allowed by the action that it repeats.
+fn queue_access(operation: &str, body: &[u8]) -> Option<Access> {
+    let action = match operation {
+        "SendMessage" | "SendMessageBatch" => "SendMessage",
+        "DeleteMessage" | "DeleteMessageBatch" => "DeleteMessage",
+        "ChangeMessageVisibility" | "ChangeMessageVisibilityBatch" => "ChangeMessageVisibility",
+        "ReceiveMessage" | "GetQueueAttributes" | "GetQueueUrl" | "PurgeQueue" => operation,
+        _ => return None,
+    };
+    let to: ToQueue = serde_json::from_slice(body).ok()?;
+    let name = to.queue_url.or(to.queue_name)?;
+    let name = name.rsplit('/').next().unwrap_or_default();
+    Some((format!("sqs:{action}"), queue_arn(name)))
+}
+
+/// What a request to tables needs; none if it cannot be told.
 fn accesses(operation: &str, body: &[u8]) -> Option<Vec<Access>> {
     match operation {
         "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "Query" | "Scan" => {
@@ -179,15 +210,23 @@ mod tests {
             statements: vec![
                 statement(&["GetItem", "PutItem", "BatchGetItem"], state.clone()),
                 statement(&["Query"], format!("{state}/index/by_kind")),
+                Statement {
+                    actions: vec!["sqs:SendMessage".to_owned(), "sqs:GetQueueUrl".to_owned()],
+                    resources: vec![queue_arn("Alerts")],
+                },
             ],
         }
     }
 
     fn refusal(operation: &str, body: serde_json::Value) -> Option<String> {
+        refusal_by(DYNAMODB, operation, body)
+    }
+
+    fn refusal_by(service: &str, operation: &str, body: serde_json::Value) -> Option<String> {
         let mut request = HttpRequest::new(SdkBody::from(body.to_string()));
         request
             .headers_mut()
-            .insert("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+            .insert("x-amz-target", format!("{service}.{operation}"));
         policy().refuses(&request)
     }
 
@@ -244,5 +283,32 @@ mod tests {
             let refusal = refusal(operation, body).expect("refused");
             assert!(refusal.contains(expected), "{refusal}\nshould say: {expected}");
         }
+    }
+
+    #[test]
+    fn queues_are_allowed_by_the_single_action_and_by_name() {
+        let url = |queue: &str| json!({"QueueUrl": format!("http://127.0.0.1:1/000000000000/{queue}")});
+        for operation in ["SendMessage", "SendMessageBatch"] {
+            assert_eq!(refusal_by(SQS, operation, url("Alerts")), None, "{operation}");
+        }
+        let by_name = json!({"QueueName": "Alerts"});
+        assert_eq!(refusal_by(SQS, "GetQueueUrl", by_name), None);
+        for (operation, body, expected) in [
+            (
+                "SendMessage",
+                url("Other"),
+                "sqs:SendMessage on arn:aws:sqs:us-east-1:000000000000:Other",
+            ),
+            ("SendMessageBatch", url("Other"), "sqs:SendMessage on"),
+            ("ReceiveMessage", url("Alerts"), "sqs:ReceiveMessage on"),
+            ("DeleteMessageBatch", url("Alerts"), "sqs:DeleteMessage on"),
+            ("SendMessage", json!({}), "SendMessage is not understood"),
+            ("ListQueues", json!({}), "ListQueues is not understood"),
+        ] {
+            let refusal = refusal_by(SQS, operation, body).expect("refused");
+            assert!(refusal.contains(expected), "{refusal}\nshould say: {expected}");
+        }
+        let mistaken = refusal_by("Other", "GetItem", json!({"TableName": "State"}));
+        assert!(mistaken.is_some(), "another service with an operation of the same name");
     }
 }

@@ -52,6 +52,11 @@ impl Problem {
         }
     }
 
+    /// What was waited for did not come.
+    pub fn not_drained(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_drained", detail)
+    }
+
     /// The stack itself failed.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)

@@ -24,8 +24,11 @@ use crate::{
     data_dir::DataDir,
     engine::Engine,
     front::{Front, Port, Server},
-    functions::Functions,
+    functions::{DeployError, Endpoints, Functions, linked},
+    host::{Desk, Host},
+    queues::{self, Queues},
     routes::Routes,
+    streams::Streams,
     template::{EMBEDDED, REGION, Template},
     tokens::{AUDIENCE, ISSUER, Issuer},
 };
@@ -55,6 +58,8 @@ pub struct Options {
 pub struct Stack {
     // In the order in which they end.
     server: Server,
+    host: Host,
+    queue_server: Server,
     background: Background,
     _engine: Engine,
     _data_dir: DataDir,
@@ -76,6 +81,7 @@ struct Parts {
     routes: Arc<Routes>,
     clock: Clock,
     endpoint: Endpoint,
+    queues: Queues,
 }
 
 impl Stack {
@@ -87,20 +93,38 @@ impl Stack {
         let data_dir = DataDir::open(options.data_dir.as_deref())?;
         let clock = Clock::open(&data_dir.clock())?;
         let issuer = Issuer::open(&data_dir.signing_key())?;
-        let template = Template::parse(EMBEDDED, &parameters(&url))?;
+        let queue_port = Port::hold(0, background.handle())?;
+        let queues_at = format!("http://{}", queue_port.address()?);
+        let template = Template::parse(EMBEDDED, &parameters(&url), &queues_at)?;
         let engine = Engine::start(&data_dir.database(), &template.tables)?;
+        let queues = Queues::open(&data_dir.queues(), &template.queues, &clock, &queues_at)?;
+        let streams = Streams::open(&data_dir.database(), &data_dir.streams())?;
+        let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
         let parts = Parts {
-            routes: Arc::new(Routes::new(&template.routes)),
+            routes: Arc::new(Routes::new(&template.triggers.routes)),
             endpoint: endpoint(engine.url()),
             clock,
+            queues,
             template,
         };
-        let control = parts.control(url, issuer);
+        let functions = parts.deploy(&plain_http())?;
+        let triggers = &parts.template.triggers;
+        let host = Host::start(
+            triggers,
+            &parts.queues,
+            &streams,
+            &functions,
+            &parts.clock,
+            background.handle(),
+        )?;
+        let control = parts.control(url, issuer, host.desk());
         put_keys(background.handle(), &control).await?;
         let local = control::router(Arc::new(control));
-        let server = parts.serve(port, local, plain_http(), background.handle())?;
+        let server = parts.serve(port, local, functions, background.handle())?;
         Ok(Self {
             server,
+            host,
+            queue_server,
             background,
             _engine: engine,
             _data_dir: data_dir,
@@ -116,6 +140,11 @@ impl Stack {
     /// Where the engine answers, and as whom.
     pub fn dynamodb_endpoint(&self) -> Endpoint {
         self.parts.endpoint.clone()
+    }
+
+    /// Where the queues answer, and as whom.
+    pub fn sqs_endpoint(&self) -> Endpoint {
+        endpoint(self.parts.queues.base().to_owned())
     }
 
     /// The name of the table of events.
@@ -138,13 +167,16 @@ impl Stack {
         let runtime = self.background.handle();
         let port = Port::hold(0, runtime)?;
         let http_client = http_client.unwrap_or_else(plain_http);
-        let server = self.parts.serve(port, Router::new(), http_client, runtime)?;
+        let functions = self.parts.deploy(&http_client)?;
+        let server = self.parts.serve(port, Router::new(), functions, runtime)?;
         Ok(Instance { server })
     }
 
     /// Stops the stack, giving the requests under way a moment to end.
     pub async fn stop(mut self) {
         self.server.stop().await;
+        self.host.stop().await;
+        self.queue_server.stop().await;
     }
 }
 
@@ -176,7 +208,7 @@ impl Drop for Background {
 }
 
 impl Parts {
-    fn control(&self, api: String, issuer: Issuer) -> Control {
+    fn control(&self, api: String, issuer: Issuer, host: Desk) -> Control {
         let functions = self.template.functions.iter();
         Control {
             api,
@@ -185,20 +217,23 @@ impl Parts {
             functions: functions.map(|function| function.name.clone()).collect(),
             clock: self.clock.clone(),
             moving: Mutex::new(()),
+            queues: self.queues.clone(),
+            host,
             issuer,
             client: dynamodb_client(&self.endpoint, Some(plain_http())),
         }
     }
 
-    fn serve(
-        &self,
-        port: Port,
-        local: Router,
-        http_client: SharedHttpClient,
-        runtime: &Handle,
-    ) -> Result<Server, StackError> {
+    fn deploy(&self, http_client: &SharedHttpClient) -> Result<Functions, DeployError> {
         let context = Context::new(Arc::new(self.clock.clone()));
-        let functions = Functions::deploy(&self.template, &context, &self.endpoint, &http_client)?;
+        let endpoints = Endpoints {
+            dynamodb: self.endpoint.clone(),
+            sqs: endpoint(self.queues.base().to_owned()),
+        };
+        Functions::deploy(&self.template, &context, &endpoints, http_client, linked)
+    }
+
+    fn serve(&self, port: Port, local: Router, functions: Functions, runtime: &Handle) -> Result<Server, StackError> {
         let front = Front {
             domain: port.address()?.to_string().into(),
             routes: Arc::clone(&self.routes),

@@ -5,17 +5,27 @@
 //! machine (alarms, log groups, backups, encryption) is listed by name in the readers below and
 //! passed over. This module knows nothing of the engines that carry out what it read.
 
+mod event;
 mod function;
 mod node;
+mod queue;
+mod schedule;
 mod scope;
+mod stream;
 mod table;
 
 use std::collections::BTreeMap;
 
 use serde_norway::Value;
 
-pub use function::{Function, Route, Statement};
-pub use scope::table_arn;
+pub use event::{QueueMapping, Route, Triggers};
+pub use function::{Function, Statement};
+#[cfg(test)]
+pub use queue::Redrive;
+pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
+pub use schedule::Schedule;
+pub use scope::{stream_arn, table_arn};
+pub use stream::StreamMapping;
 pub use table::Table;
 
 use node::Node;
@@ -77,15 +87,18 @@ pub struct TemplateError {
 pub struct Template {
     /// The functions, by name.
     pub functions: Vec<Function>,
-    /// Every HTTP route of every function.
-    pub routes: Vec<Route>,
+    /// All that they are called by.
+    pub triggers: Triggers,
     /// The tables, by name.
     pub tables: Vec<Table>,
+    /// The queues, by name.
+    pub queues: Vec<Queue>,
 }
 
 impl Template {
-    /// Reads `text`; `parameters` replace the defaults of the parameters they name.
-    pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
+    /// Reads `text`; `parameters` replace the defaults of the parameters they name, and the
+    /// queues are served at `queues_at`.
+    pub fn parse(text: &str, parameters: &BTreeMap<String, String>, queues_at: &str) -> Result<Self, TemplateError> {
         let document: Value = serde_norway::from_str(text).map_err(|error| TemplateError {
             place: "document".to_owned(),
             problem: error.to_string(),
@@ -93,17 +106,64 @@ impl Template {
         let root = Node::new("template", &document);
         root.only(&SECTIONS)?;
         let resources = root.required("Resources")?;
-        let scope = Scope::new(root.child("Parameters")?, parameters, resources)?;
+        let scope = Scope::new(root.child("Parameters")?, parameters, resources, queues_at)?;
         let defaults = function::Defaults::read(root.child("Globals")?, &scope)?;
         let mut template = Self {
             functions: Vec::new(),
-            routes: Vec::new(),
+            triggers: Triggers::default(),
             tables: Vec::new(),
+            queues: Vec::new(),
         };
         for (name, resource) in resources.entries()? {
             template.add(name, Node::new(name, resource), &scope, &defaults)?;
         }
+        template.check_visibility()?;
+        template.match_streams()?;
         Ok(template)
+    }
+
+    /// As Lambda does, refuses a queue whose messages come back while a function works on them.
+    fn check_visibility(&self) -> Result<(), TemplateError> {
+        for mapping in &self.triggers.queues {
+            let queue = self.queues.iter().find(|queue| queue.name == mapping.queue);
+            let function = self.functions.iter().find(|function| function.name == mapping.function);
+            if let (Some(queue), Some(function)) = (queue, function)
+                && queue.visibility < function.timeout
+            {
+                return Err(TemplateError {
+                    place: queue.name.clone(),
+                    problem: format!("VisibilityTimeout is shorter than the Timeout of {}", function.name),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Only a stream that a function is handed is kept here: each costs the engine on every write.
+    fn match_streams(&mut self) -> Result<(), TemplateError> {
+        for table in &mut self.tables {
+            let mut mappings = self
+                .triggers
+                .streams
+                .iter_mut()
+                .filter(|mapping| mapping.table == table.name);
+            let Some(first) = mappings.next() else {
+                table.stream = None;
+                continue;
+            };
+            let Some(view) = &table.stream else {
+                return Err(TemplateError {
+                    place: table.name.clone(),
+                    problem: format!(
+                        "has no StreamSpecification, but {} is to read its stream",
+                        first.function
+                    ),
+                });
+            };
+            first.view.clone_from(view);
+            mappings.for_each(|mapping| mapping.view.clone_from(view));
+        }
+        Ok(())
     }
 
     fn add(
@@ -118,12 +178,16 @@ impl Template {
             return Ok(());
         }
         resource.only(&ATTRIBUTES)?;
+        if kind == "AWS::SQS::Queue" {
+            self.queues
+                .push(queue::read(name, resource.child("Properties")?, scope)?);
+            return Ok(());
+        }
         let properties = resource.required("Properties")?;
         match kind {
             "AWS::Serverless::Function" => {
-                let (function, routes) = function::read(name, properties, scope, defaults)?;
-                self.functions.push(function);
-                self.routes.extend(routes);
+                self.functions.push(function::read(name, properties, scope, defaults)?);
+                self.triggers.read(name, properties, scope)?;
             }
             "AWS::DynamoDB::Table" => self.tables.push(table::read(name, properties)?),
             "AWS::Serverless::HttpApi" => {

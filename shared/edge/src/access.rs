@@ -95,6 +95,11 @@ impl Caller {
         }
     }
 
+    /// Whether it must say whose data it means: a service has none of its own.
+    pub fn must_name_user(&self) -> bool {
+        matches!(self, Self::Service { .. })
+    }
+
     /// In whose names events are sent: a user cannot take the place of a service's event.
     pub fn namespace(&self) -> Namespace {
         match self {

@@ -1,4 +1,4 @@
-//! The AWS SDK's client, built in one place; its connector can be replaced.
+//! The AWS SDK's clients, built in one place; their connector can be replaced.
 
 use std::time::Duration;
 
@@ -38,26 +38,76 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
+/// The clients of a function. Building them opens no connection.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// DynamoDB.
+    pub dynamodb: Client,
+    /// SQS.
+    pub sqs: aws_sdk_sqs::Client,
+}
+
+impl Clients {
+    /// Clients of emulators.
+    pub fn of(dynamodb: &Endpoint, sqs: &Endpoint, http_client: Option<SharedHttpClient>) -> Self {
+        Self {
+            dynamodb: dynamodb_client(dynamodb, http_client.clone()),
+            sqs: sqs_client(sqs, http_client),
+        }
+    }
+
+    /// The clients of a function in AWS: region, credentials and endpoints from its environment.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that loads the AWS configuration"
+    )]
+    pub async fn from_environment() -> Self {
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .timeout_config(timeouts())
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES_MAX))
+            .load()
+            .await;
+        Self {
+            dynamodb: Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+        }
+    }
+}
+
+/// A client of queues for an endpoint given by hand, through `http_client` if given.
+pub fn sqs_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient>) -> aws_sdk_sqs::Client {
+    let mut config = aws_sdk_sqs::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .endpoint_url(&endpoint.url)
+        .region(Region::new(endpoint.region.clone()))
+        .credentials_provider(endpoint.credentials())
+        .timeout_config(emulator_timeouts())
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES_MAX));
+    config.set_http_client(http_client);
+    aws_sdk_sqs::Client::from_conf(config.build())
+}
+
+impl Endpoint {
+    fn credentials(&self) -> Credentials {
+        Credentials::new(&self.access_key_id, &self.secret_access_key, None, None, "local")
+    }
+}
+
+fn emulator_timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(EMULATOR_TIMEOUT)
+        .operation_timeout(EMULATOR_TIMEOUT)
+        .build()
+}
+
 /// A client for an endpoint given by hand, through `http_client` if given.
 pub fn dynamodb_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient>) -> Client {
-    let credentials = Credentials::new(
-        &endpoint.access_key_id,
-        &endpoint.secret_access_key,
-        None,
-        None,
-        "local",
-    );
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .endpoint_url(&endpoint.url)
         .region(Region::new(endpoint.region.clone()))
-        .credentials_provider(credentials)
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(EMULATOR_TIMEOUT)
-                .operation_timeout(EMULATOR_TIMEOUT)
-                .build(),
-        )
+        .credentials_provider(endpoint.credentials())
+        .timeout_config(emulator_timeouts())
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(TRIES_MAX)
@@ -65,18 +115,4 @@ pub fn dynamodb_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient
         );
     config.set_http_client(http_client);
     Client::from_conf(config.build())
-}
-
-/// The client of a function in AWS: region, credentials and endpoint from its environment.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that loads the AWS configuration"
-)]
-pub async fn dynamodb_from_environment() -> Client {
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .timeout_config(timeouts())
-        .retry_config(RetryConfig::standard().with_max_attempts(TRIES_MAX))
-        .load()
-        .await;
-    Client::new(&config)
 }

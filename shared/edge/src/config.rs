@@ -10,6 +10,7 @@ pub const VARIABLES: &[&str] = &[
     "JWT_AUDIENCE",
     "JWKS_URL",
     "LOG_LEVEL",
+    "USAGE_EVENTS_DEAD_LETTERS_URL",
 ];
 
 /// A function's configuration.
@@ -17,10 +18,12 @@ pub const VARIABLES: &[&str] = &[
 pub struct Config {
     /// The tables.
     pub tables: Tables,
-    /// Whose user tokens are good.
-    pub jwt: Jwt,
+    /// Whose user tokens are good; functions without routes need not know.
+    pub jwt: Option<Jwt>,
     /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log_level: String,
+    /// Where usage events are put that cannot be counted; only its function needs it.
+    usage_events_dead_letters_url: Option<String>,
 }
 
 /// Whose user tokens are good.
@@ -42,21 +45,35 @@ pub struct ConfigError(pub &'static str);
 impl Config {
     /// The configuration in the variables that `lookup` knows.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let required = |name: &'static str| lookup(name).filter(|value| !value.is_empty()).ok_or(ConfigError(name));
+        let optional = |name: &'static str| lookup(name).filter(|value| !value.is_empty());
+        let required = |name: &'static str| optional(name).ok_or(ConfigError(name));
         Ok(Self {
             tables: Tables {
                 events: required("EVENTS_TABLE")?,
                 state: required("STATE_TABLE")?,
             },
-            jwt: Jwt {
-                issuer: required("JWT_ISSUER")?,
-                audience: required("JWT_AUDIENCE")?,
-                jwks_url: required("JWKS_URL")?,
+            jwt: match optional("JWT_ISSUER") {
+                None => None,
+                Some(issuer) => Some(Jwt {
+                    issuer,
+                    audience: required("JWT_AUDIENCE")?,
+                    jwks_url: required("JWKS_URL")?,
+                }),
             },
-            log_level: lookup("LOG_LEVEL")
-                .filter(|level| !level.is_empty())
-                .unwrap_or_else(|| "info".to_owned()),
+            log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            usage_events_dead_letters_url: optional("USAGE_EVENTS_DEAD_LETTERS_URL"),
         })
+    }
+
+    /// Refuses a configuration that cannot tell a user's token.
+    pub fn require_jwt(&self) -> Result<(), ConfigError> {
+        self.jwt.as_ref().map(drop).ok_or(ConfigError("JWT_ISSUER"))
+    }
+
+    /// The queue of usage events that cannot be counted.
+    pub fn usage_events_dead_letters_url(&self) -> Result<String, ConfigError> {
+        let url = self.usage_events_dead_letters_url.clone();
+        url.ok_or(ConfigError("USAGE_EVENTS_DEAD_LETTERS_URL"))
     }
 
     /// The configuration in this process's environment.

@@ -17,7 +17,7 @@ impl Fault {
 }
 
 /// Where the fields are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Body,
     Query,
@@ -36,7 +36,12 @@ pub struct Fields {
 impl Fields {
     /// The fields of a body, which must be an object.
     pub fn body(body: Value) -> Result<Self, Problem> {
-        Self::object(body, "").map_err(|error| Problem::fields(vec![error]))
+        Self::element(body, "")
+    }
+
+    /// The fields of an object at a JSON pointer (RFC 6901) of the body.
+    pub fn element(element: Value, pointer: &str) -> Result<Self, Problem> {
+        Self::object(element, pointer).map_err(|error| Problem::fields(vec![error]))
     }
 
     /// The fields of an object inside a body, which stands at `within` (a JSON pointer).
@@ -166,6 +171,18 @@ impl Fields {
             Place::Body => format!("{}/{}", self.within, name.replace('~', "~0").replace('/', "~1")),
             Place::Query => format!("?{name}"),
         }
+    }
+
+    /// A field that may not be there.
+    pub fn refuse(&mut self, name: &str, detail: &str) {
+        if self.values.remove(name).is_some() {
+            self.fail(name, FieldCode::NotAllowed, detail);
+        }
+    }
+
+    /// All that was not read, for who knows what it is.
+    pub fn take_rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.values)
     }
 
     /// Everything that is wrong, with what is left over, of an object inside a body.

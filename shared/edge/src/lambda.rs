@@ -4,9 +4,15 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use axum::Router;
-use lambda_http::{Adapter, LambdaEvent, Service as _, request::LambdaRequest};
+use lambda_http::{Adapter, LambdaEvent, Service as _, lambda_runtime, request::LambdaRequest, service_fn};
+use serde_json::Value;
 
-use crate::{App, aws, config::Config, telemetry};
+use crate::{
+    App,
+    aws::Clients,
+    config::{Config, ConfigError},
+    telemetry,
+};
 
 /// A function as its host sees it.
 pub type Invoke = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
@@ -27,13 +33,32 @@ pub fn handler(router: Router) -> Invoke {
 
 /// Runs a function in AWS: the connection to the store is made while it starts.
 pub async fn run(router: impl FnOnce(Arc<App>) -> Router) -> Result<(), lambda_http::Error> {
+    let app = start().await?;
+    app.config.require_jwt()?;
+    lambda_http::run(router(app)).await
+}
+
+/// Runs a function in AWS that is called with events of another kind.
+pub async fn run_job(handler: impl FnOnce(Arc<App>) -> Result<Invoke, ConfigError>) -> Result<(), lambda_http::Error> {
+    let invoke = handler(start().await?)?;
+    let call = |event: LambdaEvent<Value>| {
+        let answering = invoke(event.payload.to_string());
+        async move {
+            let answer = answering.await.map_err(lambda_http::Error::from)?;
+            Ok::<Value, lambda_http::Error>(serde_json::from_str(&answer)?)
+        }
+    };
+    lambda_runtime::run(service_fn(call)).await
+}
+
+async fn start() -> Result<Arc<App>, lambda_http::Error> {
     let config = Config::from_environment()?;
     telemetry::start(&config.log_level);
     let app = App::new(
         config,
         metering_store::Context::system(),
-        aws::dynamodb_from_environment().await,
+        Clients::from_environment().await,
     );
     app.store.warm_up().await?;
-    lambda_http::run(router(app)).await
+    Ok(app)
 }

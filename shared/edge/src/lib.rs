@@ -5,6 +5,7 @@ pub mod access;
 pub mod answer;
 pub mod auth;
 pub mod aws;
+pub mod cloud_event;
 pub mod config;
 pub mod cursor;
 pub mod fields;
@@ -12,16 +13,19 @@ pub mod idempotency;
 mod jwks;
 pub mod lambda;
 pub mod problem;
+pub mod queue;
 pub mod read;
+pub mod report;
 pub mod request;
 pub mod subject;
 pub mod telemetry;
+pub mod verdict;
 
 use std::sync::Arc;
 
 use metering_store::{Context, Store};
 
-use crate::{auth::Authenticator, config::Config};
+use crate::{auth::Authenticator, aws::Clients, config::Config};
 
 /// What a function has while it runs; built once.
 #[derive(Debug)]
@@ -32,19 +36,22 @@ pub struct App {
     pub context: Context,
     /// The store.
     pub store: Store,
+    /// Queues.
+    pub sqs: aws_sdk_sqs::Client,
     /// Who is who.
     pub auth: Authenticator,
 }
 
 impl App {
-    /// An app over a DynamoDB client. Opens no connection.
-    pub fn new(config: Config, context: Context, dynamodb: aws_sdk_dynamodb::Client) -> Arc<Self> {
-        let store = Store::new(dynamodb, config.tables.clone(), context.clone());
+    /// An app over its clients. Opens no connection.
+    pub fn new(config: Config, context: Context, clients: Clients) -> Arc<Self> {
+        let store = Store::new(clients.dynamodb, config.tables.clone(), context.clone());
         let auth = Authenticator::new(config.jwt.clone());
         Arc::new(Self {
             config,
             context,
             store,
+            sqs: clients.sqs,
             auth,
         })
     }

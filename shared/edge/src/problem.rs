@@ -290,14 +290,42 @@ impl Problem {
             ("code".to_owned(), json!(name)),
             ("request_id".to_owned(), json!(request_id)),
         ]);
-        if status == StatusCode::UNPROCESSABLE_ENTITY {
-            let error = |error: &FieldError| json!({"pointer": error.pointer, "code": error.code.as_str(), "detail": error.detail});
-            body.insert("errors".to_owned(), self.errors.iter().map(error).collect());
+        if status == StatusCode::UNPROCESSABLE_ENTITY || !self.errors.is_empty() {
+            body.insert("errors".to_owned(), self.errors_value());
         }
         if let Some(quota) = &self.quota_info {
             body.insert("quota_info".to_owned(), quota.clone());
         }
         Value::Object(body)
+    }
+
+    /// What is told of it as one of many: in the result of a batch's item.
+    pub fn item(&self) -> Value {
+        json!({
+            "code": self.code.as_str(), "detail": self.detail, "errors": self.errors_value(), "quota_info": self.quota_info,
+        })
+    }
+
+    /// The wrong fields as callers see them.
+    pub fn errors_value(&self) -> Value {
+        let error =
+            |error: &FieldError| json!({"pointer": error.pointer, "code": error.code.as_str(), "detail": error.detail});
+        self.errors.iter().map(error).collect()
+    }
+
+    /// The wrong fields.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    /// The sentence for the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Its kind.
+    pub fn code(&self) -> Code {
+        self.code
     }
 
     /// The answer's headers.

@@ -22,7 +22,7 @@ impl Named {
     /// Reads `user_id` and `subscription_id`; a service key must name the user.
     pub fn read(call: &Call, fields: &mut Fields) -> Self {
         let user_id = fields.optional("user_id", read::user_id);
-        if user_id.is_none() && matches!(call.caller.subject(None), Ok(None)) && !fields.is_faulty("user_id") {
+        if user_id.is_none() && call.caller.must_name_user() && !fields.is_faulty("user_id") {
             fields.fail("user_id", FieldCode::Required, "must be given with an API key");
         }
         Self {

@@ -5,9 +5,8 @@
 //!    twice, is only an entry that somebody resolves.
 //! 2. *Confirm*: the event's insertion names the attempt and is the commit.
 //!
-//! Whatever dies in between is resolved later, by anyone, from what the items say: an event names
-//! exactly one attempt for ever; a counter keeps an attempt's value if and only if the event names
-//! it or it is still pending; undo and removal are conditional on the entry, so each happens once.
+//! Whatever dies in between is settled later, see [`crate::resolve`]. A batch is one count with one
+//! entry for all its events.
 
 use std::{
     collections::HashMap,
@@ -18,19 +17,18 @@ use std::{
 use aws_sdk_dynamodb::{
     error::SdkError,
     operation::{put_item::PutItemError, update_item::UpdateItemError},
-    types::{AttributeValue, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use chrono::{DateTime, TimeDelta, Utc};
-use metering_domain::ids::event_id_from_bits;
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use crate::{
     Store, StoreError,
     counter::{Counter, Pending},
     error::failed,
-    event::{Event, RETENTION, Stored},
+    event::{Event, Stored},
     item::{Item, int, n, s},
-    keys::{self, CounterKey},
+    keys::CounterKey,
     no_retries,
 };
 
@@ -40,21 +38,15 @@ pub const BACK_OFF_BASE: Duration = Duration::from_millis(10);
 pub const BACK_OFF_CEILING: Duration = Duration::from_millis(400);
 /// How often a count that was throttled, conflicted or went unanswered is sent again.
 const COUNT_SENDS_MAX: u32 = 8;
-/// An entry older than this has no request behind it any more: none runs longer than 29 s.
-pub const STALE: TimeDelta = TimeDelta::seconds(60);
 /// How many own confirmed entries one write removes besides.
 const REMOVED_MAX: usize = 24;
-/// From how many entries on a writer cleans up at once, to keep the item below 1 KB.
-pub const PENDING_CROWDED: usize = 8;
-/// How many entries one look at a counter resolves.
-const RESOLVED_MAX: usize = 8;
 
 /// Attempts of this instance that are confirmed and whose entries are still on their counters.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmed(Mutex<HashMap<CounterKey, Vec<String>>>);
 
 impl Confirmed {
-    fn add(&self, key: &CounterKey, attempts: impl IntoIterator<Item = String>) {
+    pub(crate) fn add(&self, key: &CounterKey, attempts: impl IntoIterator<Item = String>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = known.entry(key.clone()).or_default();
         for attempt in attempts {
@@ -65,7 +57,7 @@ impl Confirmed {
         }
     }
 
-    fn take(&self, key: &CounterKey) -> Vec<String> {
+    pub(crate) fn take(&self, key: &CounterKey) -> Vec<String> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut attempts) = known.remove(key) else {
             return Vec::new();
@@ -82,12 +74,16 @@ impl Confirmed {
 pub(crate) struct Count<'a> {
     /// On which counter.
     pub key: &'a CounterKey,
-    /// For which event.
-    pub event: u128,
-    /// How much.
-    pub value: Decimal,
+    /// For which events, and how much for each.
+    pub events: &'a [(u128, Decimal)],
     /// Whether the cap may refuse it.
     pub enforce: bool,
+}
+
+impl Count<'_> {
+    fn total(&self) -> Decimal {
+        self.events.iter().map(|(_, value)| value).sum()
+    }
 }
 
 /// How a count ended.
@@ -114,15 +110,6 @@ pub(crate) enum Confirmation {
     Another(Box<Event>),
     /// Somebody gave the attempt up: its count was, or will be, undone.
     Abandoned,
-}
-
-/// What became of a pending entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resolved {
-    /// It is off the counter.
-    Settled,
-    /// Its writer may still be at work.
-    Undecided,
 }
 
 impl Store {
@@ -164,9 +151,9 @@ impl Store {
         done: &[String],
         denied: u64,
     ) -> Result<Item, SdkError<UpdateItemError>> {
+        let total = what.total();
         let entry = Pending {
-            event: what.event,
-            value: what.value,
+            events: what.events.to_vec(),
             at: self.context.now(),
         };
         let mut expression = "SET used = used + :v, remaining = remaining - :v, pending.#own = :entry".to_owned();
@@ -177,7 +164,7 @@ impl Store {
             .key("pk", s(what.key.pk()))
             .key("sk", s(what.key.sk()))
             .expression_attribute_names("#own", attempt)
-            .expression_attribute_values(":v", n(what.value))
+            .expression_attribute_values(":v", n(total))
             .expression_attribute_values(":entry", entry.to_value());
         if denied > 0 {
             expression.push_str(", denied = denied + :denied");
@@ -191,7 +178,7 @@ impl Store {
         let mut condition =
             "attribute_exists(pk) AND attribute_not_exists(sealed) AND attribute_not_exists(pending.#own)".to_owned();
         // What does not raise usage is never refused.
-        if what.enforce && what.value > Decimal::ZERO {
+        if what.enforce && total > Decimal::ZERO {
             condition.push_str(" AND remaining >= :v");
         }
         let sent = request
@@ -245,165 +232,6 @@ impl Store {
             _ => Err(failed("confirm", error)),
         }
     }
-
-    /// Notes that the attempt's entry may go with the next write, or takes the instance's confirmed
-    /// entries off at once where the counter is crowded.
-    pub(crate) async fn confirmed(&self, counter: &Counter, attempt: String) -> Result<(), StoreError> {
-        self.confirmed.add(&counter.key, [attempt]);
-        if counter.pending.len() <= PENDING_CROWDED {
-            return Ok(());
-        }
-        let own = self.confirmed.take(&counter.key);
-        if own.len() < PENDING_CROWDED {
-            // Others' entries crowd it: theirs to remove, unless nobody does.
-            self.confirmed.add(&counter.key, own);
-            return self.resolve_stale(counter).await.map(drop);
-        }
-        self.entries_remove(&counter.key, &own).await
-    }
-
-    /// Resolves the oldest entries whose writers are gone; whether there were any.
-    pub(crate) async fn resolve_stale(&self, counter: &Counter) -> Result<bool, StoreError> {
-        let now = self.context.now();
-        let mut stale: Vec<_> = counter
-            .pending
-            .iter()
-            .filter(|(_, entry)| now - entry.at > STALE)
-            .collect();
-        stale.sort_by_key(|(_, entry)| entry.at);
-        for (attempt, entry) in stale.iter().take(RESOLVED_MAX) {
-            self.resolve(&counter.key, attempt, entry).await?;
-        }
-        Ok(!stale.is_empty())
-    }
-
-    /// Looks at some entries, whoever wrote them, and settles what can be; whether any was.
-    pub(crate) async fn resolve_some(&self, counter: &Counter) -> Result<bool, StoreError> {
-        // From a random place on, so that many who wait do not all ask the same.
-        let skip = usize::try_from(self.context.random() % counter.pending.len().max(1) as u128).unwrap_or(0);
-        let entries = counter
-            .pending
-            .iter()
-            .cycle()
-            .skip(skip)
-            .take(counter.pending.len().min(RESOLVED_MAX));
-        let mut settled = false;
-        for (attempt, entry) in entries {
-            settled |= self.resolve(&counter.key, attempt, entry).await? == Resolved::Settled;
-        }
-        Ok(settled)
-    }
-
-    /// Settles one entry from what the items say; by anyone, any number of times.
-    pub(crate) async fn resolve(
-        &self,
-        key: &CounterKey,
-        attempt: &str,
-        entry: &Pending,
-    ) -> Result<Resolved, StoreError> {
-        self.resolve_older(key, attempt, entry, STALE).await
-    }
-
-    /// As [`Store::resolve`], giving up what is older than `patience` and not confirmed.
-    pub(crate) async fn resolve_older(
-        &self,
-        key: &CounterKey,
-        attempt: &str,
-        entry: &Pending,
-        patience: TimeDelta,
-    ) -> Result<Resolved, StoreError> {
-        let now = self.context.now();
-        let id = event_id_from_bits(entry.event);
-        match self.event_stored(&id, now).await? {
-            Some(Stored::Event(event))
-                if event.attempt == attempt && event.counter.as_deref() == Some(key.sk().as_str()) =>
-            {
-                self.entries_remove(key, &[attempt.to_owned()]).await?;
-            }
-            Some(Stored::Event(_)) => self.undo(key, attempt, entry.value).await?,
-            Some(Stored::Tombstone { abandoned }) if abandoned.iter().any(|name| name == attempt) => {
-                self.undo(key, attempt, entry.value).await?;
-            }
-            Some(Stored::Tombstone { .. }) | None if now - entry.at > patience => {
-                if !self.abandon(&id, attempt, now).await? {
-                    return Ok(Resolved::Undecided);
-                }
-                self.undo(key, attempt, entry.value).await?;
-            }
-            Some(Stored::Tombstone { .. }) | None => return Ok(Resolved::Undecided),
-        }
-        Ok(Resolved::Settled)
-    }
-
-    /// Step 3: takes a count back, if it is still pending.
-    pub(crate) async fn undo(&self, key: &CounterKey, attempt: &str, value: Decimal) -> Result<(), StoreError> {
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(key.pk()))
-            .key("sk", s(key.sk()))
-            .update_expression("SET used = used - :v, remaining = remaining + :v REMOVE pending.#own")
-            .condition_expression("attribute_exists(pending.#own)")
-            .expression_attribute_names("#own", attempt)
-            .expression_attribute_values(":v", n(value))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            // Somebody was faster.
-            Err(error) if is_unmet(&error) => Ok(()),
-            Err(error) => Err(failed("undo", error)),
-        }
-    }
-
-    /// Takes entries off whose events name them.
-    async fn entries_remove(&self, key: &CounterKey, attempts: &[String]) -> Result<(), StoreError> {
-        let names: Vec<String> = (0..attempts.len()).map(|index| format!("pending.#d{index}")).collect();
-        let placeholders = attempts
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (format!("#d{index}"), name.clone()));
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(key.pk()))
-            .key("sk", s(key.sk()))
-            .update_expression(format!("REMOVE {}", names.join(", ")))
-            .condition_expression("attribute_exists(pk)")
-            .set_expression_attribute_names(Some(placeholders.collect()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) if is_unmet(&error) => Ok(()),
-            Err(error) => Err(failed("entries_remove", error)),
-        }
-    }
-
-    /// Writes into the event's place that the attempt must not confirm; false if there is an event.
-    async fn abandon(&self, id: &str, attempt: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.events)
-            .key("pk", s(keys::event(id)))
-            .update_expression("SET expires_at = :until ADD abandoned :attempt")
-            .condition_expression("attribute_not_exists(attempt)")
-            .expression_attribute_values(":until", int((now + RETENTION).timestamp()))
-            .expression_attribute_values(":attempt", AttributeValue::Ss(vec![attempt.to_owned()]))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) if is_unmet(&error) => Ok(false),
-            Err(error) => Err(failed("abandon", error)),
-        }
-    }
 }
 
 /// Why the condition of a count was not met, from the counter that did not meet it.
@@ -423,11 +251,3 @@ fn uncounted(attempt: &str, counter: Option<Counter>) -> Counted {
 pub(crate) const EVENT_FREE: &str = "attribute_not_exists(pk) \
      OR (attribute_not_exists(attempt) AND NOT contains(abandoned, :attempt)) \
      OR (attribute_exists(attempt) AND expires_at <= :now)";
-
-/// Whether an update was refused by its condition.
-pub(crate) fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
-    matches!(
-        error.as_service_error(),
-        Some(UpdateItemError::ConditionalCheckFailedException(_))
-    )
-}

@@ -72,13 +72,11 @@ pub struct Counter {
     pub last_reset: Option<(Item, Decimal)>,
 }
 
-/// A value counted for an event whose insertion is not known yet.
+/// Values counted for events whose insertion is not known yet: of one, or of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    /// The event, as the bits of its id.
-    pub event: u128,
-    /// What was counted.
-    pub value: Decimal,
+    /// The events, as the bits of their ids, and what was counted for each.
+    pub events: Vec<(u128, Decimal)>,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -137,6 +135,24 @@ impl Counter {
     /// When the next live hold expires.
     pub fn next_expiry(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.live_holds(now).map(|hold| hold.expires_at).min()
+    }
+
+    /// The pending attempt that counted this for this event, if there is one.
+    pub(crate) fn attempt_of(&self, event: u128, value: Decimal) -> Option<&str> {
+        let own = |entry: &Pending| entry.events.contains(&(event, value));
+        let found = self.pending.iter().find(|(_, entry)| own(entry));
+        found.map(|(attempt, _)| attempt.as_str())
+    }
+
+    /// The most that could be left at `now` if everything pending were taken back.
+    pub(crate) fn possible(&self, now: DateTime<Utc>) -> Decimal {
+        let pending: Decimal = self
+            .pending
+            .values()
+            .map(Pending::total)
+            .filter(|total| *total > Decimal::ZERO)
+            .sum();
+        self.cap - self.used - self.held(now) + pending
     }
 
     fn live_holds(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Hold> {
@@ -215,23 +231,49 @@ impl Counter {
 }
 
 impl Pending {
+    /// What was counted for all of them.
+    pub fn total(&self) -> Decimal {
+        self.events.iter().map(|(_, value)| value).sum()
+    }
+
     fn read(read: Reader<'_>) -> Result<Self, StoreError> {
-        let bits: [u8; 16] = read.bytes("e")?.try_into().map_err(|_| read.corrupt("e"))?;
+        let (ids, rest) = read.bytes("e")?.as_chunks::<16>();
+        if ids.is_empty() || !rest.is_empty() {
+            return Err(read.corrupt("e"));
+        }
+        let values = match read.decimals_opt("vs")? {
+            Some(values) => values,
+            None => vec![read.decimal("v")?; ids.len()],
+        };
+        if values.len() != ids.len() {
+            return Err(read.corrupt("vs"));
+        }
         let at = DateTime::from_timestamp_millis(read.integer("t")?).ok_or_else(|| read.corrupt("t"))?;
+        let bits = ids.iter().map(|id| u128::from_be_bytes(*id));
         Ok(Self {
-            event: u128::from_be_bytes(bits),
-            value: read.decimal("v")?,
+            events: bits.zip(values).collect(),
             at,
         })
     }
 
-    /// The entry as stored; names are short because a hot counter holds several.
+    /// The entry as stored; names are short because a hot counter holds several, and a value that
+    /// all share is written once.
     pub(crate) fn to_value(&self) -> AttributeValue {
-        AttributeValue::M(Item::from([
-            ("e".into(), crate::item::bytes(self.event.to_be_bytes())),
-            ("v".into(), n(self.value)),
+        let ids: Vec<u8> = self.events.iter().flat_map(|(event, _)| event.to_be_bytes()).collect();
+        let mut item = Item::from([
+            ("e".into(), crate::item::bytes(ids)),
             ("t".into(), int(self.at.timestamp_millis())),
-        ]))
+        ]);
+        match self.events.first() {
+            Some((_, first)) if self.events.iter().all(|(_, value)| value == first) => {
+                item.insert("v".into(), n(*first))
+            }
+            _ => {
+                let values = self.events.iter().map(|(_, value)| n(*value));
+                item.insert("vs".into(), AttributeValue::L(values.collect()))
+            }
+        };
+        AttributeValue::M(item)
     }
 }
 

@@ -2,10 +2,12 @@
 //! admission; [`crate::count`] inserts, this file reads and knows the item,
 //! [`crate::event_list`] lists.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use chrono::{DateTime, TimeDelta, Utc};
 use metering_domain::{
-    ids::event_id_bits,
+    ids::{event_id_bits, event_id_from_bits},
     metric::{Metric, Mode},
 };
 use rust_decimal::Decimal;
@@ -15,7 +17,7 @@ use crate::{
     Store, StoreError,
     error::failed,
     item::{Item, Reader, at, int, n, put_some, s},
-    keys::{self, Owner},
+    keys::{self, CounterKey, Owner},
 };
 
 /// How long an event is kept after its receipt, and its identity known.
@@ -26,6 +28,12 @@ pub const RETENTION: TimeDelta = TimeDelta::days(90);
 pub enum Source {
     /// `POST /usage/track`.
     Api,
+    /// `POST /usage/track/batch`.
+    Batch,
+    /// `POST /events`.
+    CloudEvents,
+    /// The queue of usage events.
+    Queue,
 }
 
 impl Source {
@@ -33,6 +41,9 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Batch => "batch",
+            Self::CloudEvents => "cloudevents",
+            Self::Queue => "queue",
         }
     }
 }
@@ -60,6 +71,8 @@ pub struct Draft {
     pub timestamp: DateTime<Utc>,
     /// When it was received.
     pub received_at: DateTime<Utc>,
+    /// The present instant: later than that for what waited in a queue.
+    pub now: DateTime<Utc>,
     /// Whether the cap may refuse it.
     pub enforce: bool,
     /// By which way it came.
@@ -170,6 +183,11 @@ impl Event {
             voided: false,
             details: draft.details.clone(),
         }
+    }
+
+    /// Whether it was charged to this counter by this attempt.
+    pub(crate) fn is_of(&self, attempt: &str, key: &CounterKey) -> bool {
+        self.attempt == attempt && self.counter.as_deref() == Some(key.sk().as_str()) && self.owner() == key.owner
     }
 
     /// Who it is charged to.
@@ -345,5 +363,30 @@ impl Store {
             .await
             .map_err(|error| failed("event_get", error))?;
         found.item.as_ref().map_or(Ok(None), |item| Stored::read(item, now))
+    }
+
+    /// What is stored under the keys of some events, strongly read.
+    pub(crate) async fn events_stored(
+        &self,
+        events: &[u128],
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<u128, Stored>, StoreError> {
+        // One is read alone, which costs half the latency of a batch.
+        if let [event] = events {
+            let stored = self.event_stored(&event_id_from_bits(*event), now).await?;
+            return Ok(stored.map(|stored| (*event, stored)).into_iter().collect());
+        }
+        let key = |event: &u128| Item::from([("pk".into(), s(keys::event(&event_id_from_bits(*event))))]);
+        let keys: Vec<Item> = events.iter().map(key).collect();
+        let mut found = HashMap::new();
+        for item in self.batch_get(&self.tables.events, &keys).await? {
+            let read = Reader::new(&item, "event");
+            let id = read.text("pk")?;
+            let bits = id.strip_prefix("EVT#").and_then(event_id_bits);
+            if let Some(stored) = Stored::read(&item, now)? {
+                found.insert(bits.ok_or_else(|| read.corrupt("pk"))?, stored);
+            }
+        }
+        Ok(found)
     }
 }

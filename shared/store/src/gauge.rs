@@ -120,12 +120,12 @@ impl Store {
                     Born::Closed => return Ok(Charged::Closed),
                 }
             };
-            if counter.sealed || counter.ended.is_some_and(|at| at <= draft.received_at) {
+            if counter.sealed || counter.ended.is_some_and(|at| at <= draft.now) {
                 return Ok(Charged::Closed);
             }
-            let present = charge.target.period_at(draft.received_at)?;
+            let present = charge.target.period_at(draft.now)?;
             if counter.is_behind(&present) {
-                self.terms_follow(&counter, &present, draft.received_at).await?;
+                self.terms_follow(&counter, &present, draft.now).await?;
                 continue;
             }
             if let Some(tracked) = self.gauge_try(draft, charge, counter).await? {
@@ -141,7 +141,7 @@ impl Store {
         let mut event = Event::of(draft, &charge.target.subscription_id);
         event.counter = Some(charge.key.sk());
         event.attempt = self.context.attempt();
-        let moved = match change(draft, &counter, draft.received_at) {
+        let moved = match change(draft, &counter, draft.now) {
             Change::Move(moved) => moved,
             Change::Superseded => return self.gauge_superseded(draft, event, counter).await,
             Change::BelowZero(after) => return self.gauge_refused(draft, Tracked::BelowZero(after)).await,
@@ -156,12 +156,12 @@ impl Store {
             }
         };
         let level = counter.used + moved;
-        let present = charge.target.period_at(draft.received_at)?;
+        let present = charge.target.period_at(draft.now)?;
         let peaks = peaks_after(&counter, &charge.period, &present, level);
         event.gauge = Some(GaugeChange { applied: moved, level });
         event.over_limit = !draft.enforce && moved > Decimal::ZERO && counter.remaining - moved < Decimal::ZERO;
         let items = vec![
-            self.put_event(&event, draft.received_at)?,
+            self.put_event(&event, draft.now)?,
             self.move_gauge(draft, &counter, moved, &peaks)?,
         ];
         match self.transact("charge_gauge", items).await? {
@@ -187,7 +187,7 @@ impl Store {
 
     /// The event is there: by this very transaction, if its answer was lost, or by another request.
     async fn gauge_found(&self, draft: &Draft, event: Event) -> Result<Option<Tracked>, StoreError> {
-        match self.event_get(&draft.id, draft.received_at).await? {
+        match self.event_get(&draft.id, draft.now).await? {
             Some(found) if found.attempt == event.attempt => {
                 let counter = match event.counter_key() {
                     Some(key) => self.counter_get(&key).await?.map(Box::new),
@@ -212,7 +212,7 @@ impl Store {
             applied: Decimal::ZERO,
             level: counter.used,
         });
-        match self.confirm(&event, draft.received_at).await? {
+        match self.confirm(&event, draft.now).await? {
             Confirmation::Stored => Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter))))),
             Confirmation::Adopted(found) | Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
             Confirmation::Abandoned => Ok(None),
@@ -221,7 +221,7 @@ impl Store {
 
     /// A retry of what was applied is a duplicate, whatever the level is now.
     async fn gauge_refused(&self, draft: &Draft, refusal: Tracked) -> Result<Option<Tracked>, StoreError> {
-        match self.event_get(&draft.id, draft.received_at).await? {
+        match self.event_get(&draft.id, draft.now).await? {
             Some(found) => Ok(Some(self.replay(draft, found).await?)),
             None => Ok(Some(refusal)),
         }

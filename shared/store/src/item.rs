@@ -47,6 +47,13 @@ pub fn put_some(item: &mut Item, name: &str, value: Option<AttributeValue>) {
     }
 }
 
+/// A number as DynamoDB writes it.
+fn parse_decimal(text: &str) -> Option<Decimal> {
+    Decimal::from_str_exact(text)
+        .or_else(|_| Decimal::from_scientific(text))
+        .ok()
+}
+
 /// Reads the attributes of one item; names the kind of item in its errors.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
@@ -100,11 +107,7 @@ impl<'a> Reader<'a> {
     /// A number, if there.
     pub fn decimal_opt(&self, name: &str) -> Result<Option<Decimal>, StoreError> {
         self.number_text(name)?
-            .map(|text| {
-                Decimal::from_str_exact(text)
-                    .or_else(|_| Decimal::from_scientific(text))
-                    .map_err(|_| self.corrupt(name))
-            })
+            .map(|text| parse_decimal(text).ok_or_else(|| self.corrupt(name)))
             .transpose()
     }
 
@@ -184,6 +187,18 @@ impl<'a> Reader<'a> {
                 _ => Err(self.corrupt(name)),
             })
             .collect()
+    }
+
+    /// A list of numbers, if there.
+    pub fn decimals_opt(&self, name: &str) -> Result<Option<Vec<Decimal>>, StoreError> {
+        let list = match self.item.get(name) {
+            None => return Ok(None),
+            Some(AttributeValue::L(list)) => list,
+            Some(_) => return Err(self.corrupt(name)),
+        };
+        let number = |value: &AttributeValue| value.as_n().ok().and_then(|text| parse_decimal(text));
+        let all = list.iter().map(|value| number(value).ok_or_else(|| self.corrupt(name)));
+        all.collect::<Result<_, _>>().map(Some)
     }
 
     /// Bytes that must be there.

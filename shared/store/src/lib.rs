@@ -28,9 +28,11 @@ pub mod plan;
 pub mod quota;
 pub mod renewal;
 pub mod reset;
+pub mod resolve;
 mod seal;
 pub mod subscription;
 pub mod track;
+pub mod track_batch;
 
 use std::sync::Arc;
 

@@ -14,11 +14,12 @@ use rust_decimal::Decimal;
 
 use crate::{
     Store, StoreError,
-    count::{BACK_OFF_BASE, BACK_OFF_CEILING, is_unmet},
+    count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     counter::Counter,
     error::failed,
     item::{at, n, s},
     keys::{self, CounterKey, OWNER, Owner},
+    resolve::is_unmet,
     subscription::Subscription,
 };
 

@@ -28,16 +28,16 @@ use crate::{
 /// How often a request finds its period closed or its subscription ended before it gives up.
 const RESOLUTIONS_MAX: u32 = 4;
 /// How often one charge starts over: births, abandoned attempts and waits together.
-const TURNS_MAX: u32 = 40;
+pub(crate) const TURNS_MAX: u32 = 40;
 /// How often a writer waits for entries that could make room.
-const WAITS_MAX: u32 = 10;
+pub(crate) const WAITS_MAX: u32 = 10;
 /// How long it waits for them.
-const WAIT: Duration = Duration::from_millis(25);
+pub(crate) const WAIT: Duration = Duration::from_millis(25);
 /// How often a birth is tried again.
 const BIRTHS_MAX: u32 = 12;
 
 /// What became of a draft.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Tracked {
     /// It is stored; the counter after it, none for history.
     Recorded(Box<Event>, Option<Box<Counter>>),
@@ -73,37 +73,46 @@ pub(crate) struct Charge {
     pub late: bool,
 }
 
+/// Where a draft goes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// To this counter.
+    Charge(Charge),
+    /// To none: it was before the subscription's start.
+    History(Arc<Target>),
+    /// Nowhere.
+    Done(Tracked),
+}
+
+impl Charge {
+    /// The event of a draft that this attempt counted; `remaining` is what is left after it.
+    pub(crate) fn event(&self, draft: &Draft, attempt: &str, arm: u64, remaining: Decimal) -> Event {
+        Event {
+            counter: Some(self.key.sk()),
+            arm,
+            late: self.late,
+            over_limit: !draft.enforce && draft.value > Decimal::ZERO && remaining < Decimal::ZERO,
+            attempt: attempt.to_owned(),
+            ..Event::of(draft, &self.target.subscription_id)
+        }
+    }
+}
+
 impl Store {
     /// Stores a draft exactly once and charges it.
     pub async fn track(&self, draft: &Draft) -> Result<Tracked, StoreError> {
         if draft.identified
-            && let Some(event) = self.event_get(&draft.id, draft.received_at).await?
+            && let Some(event) = self.event_get(&draft.id, draft.now).await?
         {
             return self.replay(draft, event).await;
         }
         let mut closed = Vec::new();
         for turn in 0..RESOLUTIONS_MAX {
-            let found = self
-                .subscription_resolve(
-                    &draft.user_id,
-                    draft.subscription_id.as_deref(),
-                    turn > 0,
-                    draft.received_at,
-                )
-                .await?;
-            let Some(mut target) = found else {
-                return Ok(Tracked::UnknownSubscription);
+            let charge = match self.place(draft, turn > 0, &closed).await? {
+                Place::Charge(charge) => charge,
+                Place::History(target) => return self.track_history(draft, &target).await,
+                Place::Done(tracked) => return Ok(tracked),
             };
-            if !target.active {
-                if draft.enforce || self.has_another(draft).await? {
-                    return self.inactive(draft).await;
-                }
-                target = Arc::new(Target::implicit(&draft.user_id, true));
-            }
-            if target.starts_at.is_some_and(|start| draft.timestamp < start) {
-                return self.track_history(draft, &target).await;
-            }
-            let charge = self.charge_of(draft, target, &closed)?;
             let charged = match draft.metric.kind {
                 Kind::Sum => self.charge_sum(draft, &charge).await?,
                 Kind::Gauge | Kind::Lease => self.charge_gauge(draft, &charge).await?,
@@ -116,23 +125,44 @@ impl Store {
         Err(StoreError::busy("track"))
     }
 
+    /// What a draft is charged to; `refresh` asks the store about the subscription again, `closed`
+    /// are the counters that were found to take nothing more.
+    pub(crate) async fn place(&self, draft: &Draft, refresh: bool, closed: &[CounterKey]) -> Result<Place, StoreError> {
+        let found = self
+            .subscription_resolve(&draft.user_id, draft.subscription_id.as_deref(), refresh, draft.now)
+            .await?;
+        let Some(mut target) = found else {
+            return Ok(Place::Done(Tracked::UnknownSubscription));
+        };
+        if !target.active {
+            if draft.enforce || self.has_another(draft).await? {
+                return self.inactive(draft).await.map(Place::Done);
+            }
+            target = Arc::new(Target::implicit(&draft.user_id, true));
+        }
+        if target.starts_at.is_some_and(|start| draft.timestamp < start) {
+            return Ok(Place::History(target));
+        }
+        self.charge_of(draft, target, closed).map(Place::Charge)
+    }
+
     /// Whether the user has an active subscription, while the one that was named is not. Then the
     /// implicit one does not hold, and the usage is nobody's to guess.
     async fn has_another(&self, draft: &Draft) -> Result<bool, StoreError> {
         let account = self.account_get(&draft.user_id).await?;
-        Ok(account.default_subscription(draft.received_at).is_some())
+        Ok(account.default_subscription(draft.now).is_some())
     }
 
     /// A retry of what was admitted before the subscription ended is still a duplicate.
     async fn inactive(&self, draft: &Draft) -> Result<Tracked, StoreError> {
-        match self.event_get(&draft.id, draft.received_at).await? {
+        match self.event_get(&draft.id, draft.now).await? {
             Some(event) => self.replay(draft, event).await,
             None => Ok(Tracked::Inactive),
         }
     }
 
-    /// The counter of the event's own period; if that was found closed, of the one of its receipt;
-    /// if that was closed in the meantime, too, of the present one.
+    /// The counter of the event's own period; if that was found closed, of the one of this moment;
+    /// if that was closed while this went on, of the one that runs then.
     fn charge_of(&self, draft: &Draft, target: Arc<Target>, closed: &[CounterKey]) -> Result<Charge, StoreError> {
         let charge_at = |at: DateTime<Utc>, late: bool| -> Result<Charge, StoreError> {
             let period = target.period_at(at)?;
@@ -144,7 +174,7 @@ impl Store {
                 late,
             })
         };
-        for (at, late) in [(draft.timestamp, false), (draft.received_at, true)] {
+        for (at, late) in [(draft.timestamp, false), (draft.now, true)] {
             let charge = charge_at(at, late)?;
             if !closed.contains(&charge.key) {
                 return Ok(charge);
@@ -173,7 +203,7 @@ impl Store {
         for _ in 0..TURNS_MAX {
             let mut event = Event::of(draft, &target.subscription_id);
             event.attempt = self.context.attempt();
-            match self.confirm(&event, draft.received_at).await? {
+            match self.confirm(&event, draft.now).await? {
                 Confirmation::Stored => return Ok(Tracked::Recorded(Box::new(event), None)),
                 Confirmation::Adopted(found) | Confirmation::Another(found) => return self.replay(draft, *found).await,
                 Confirmation::Abandoned => {}
@@ -187,10 +217,10 @@ impl Store {
             what: "draft",
             attribute: "id".into(),
         })?;
+        let events = [(bits, draft.value)];
         let what = Count {
             key: &charge.key,
-            event: bits,
-            value: draft.value,
+            events: &events,
             enforce: draft.enforce,
         };
         let mut waits = 0;
@@ -202,7 +232,7 @@ impl Store {
                     Born::Closed => return Ok(Charged::Closed),
                 },
                 Counted::Sealed => return Ok(Charged::Closed),
-                Counted::TooLittle(counter) => self.too_little(draft, charge, what, *counter, &mut waits).await?,
+                Counted::TooLittle(counter) => self.too_little(draft, charge, bits, *counter, &mut waits).await?,
             };
             if let Some(tracked) = done {
                 return Ok(Charged::Done(tracked));
@@ -212,7 +242,7 @@ impl Store {
     }
 
     /// Steps 2 and 3; nothing if the attempt was given up and the count must start again.
-    async fn confirm_sum(
+    pub(crate) async fn confirm_sum(
         &self,
         draft: &Draft,
         charge: &Charge,
@@ -220,33 +250,38 @@ impl Store {
         counter: Counter,
         adopted: bool,
     ) -> Result<Option<Tracked>, StoreError> {
-        let mut event = Event::of(draft, &charge.target.subscription_id);
-        event.counter = Some(charge.key.sk());
-        event.arm = counter.arm;
-        event.late = charge.late;
-        event.over_limit = !draft.enforce && draft.value > Decimal::ZERO && counter.remaining < Decimal::ZERO;
-        event.attempt = attempt;
+        let mut event = charge.event(draft, &attempt, counter.arm, counter.remaining);
         event.adopter = adopted.then(|| self.context.attempt());
-        match self.confirm(&event, draft.received_at).await? {
+        let confirmed = self.confirm(&event, draft.now).await?;
+        self.release(charge, &counter, &event, &confirmed).await?;
+        match confirmed {
             Confirmation::Stored => {
-                self.confirmed(&counter, event.attempt.clone()).await?;
                 if event.late {
                     self.late_note(&event).await?;
                 }
                 Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(counter)))))
             }
-            Confirmation::Adopted(found) => {
-                self.confirmed(&counter, event.attempt).await?;
-                Ok(Some(self.replay(draft, *found).await?))
-            }
-            Confirmation::Another(found) => {
-                self.undo(&charge.key, &event.attempt, draft.value).await?;
-                Ok(Some(self.replay(draft, *found).await?))
-            }
-            Confirmation::Abandoned => {
-                self.undo(&charge.key, &event.attempt, draft.value).await?;
-                Ok(None)
-            }
+            Confirmation::Adopted(found) | Confirmation::Another(found) => Ok(Some(self.replay(draft, *found).await?)),
+            Confirmation::Abandoned => Ok(None),
+        }
+    }
+
+    /// What becomes of the entry once its event is decided. One that an adopter found and that names
+    /// a whole batch stays until all of it is decided.
+    async fn release(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        event: &Event,
+        confirmed: &Confirmation,
+    ) -> Result<(), StoreError> {
+        let kept = matches!(confirmed, Confirmation::Stored | Confirmation::Adopted(_));
+        let entry = counter.pending.get(&event.attempt);
+        match entry.filter(|entry| entry.events.len() > 1) {
+            Some(_) if kept => Ok(()),
+            Some(entry) => self.resolve(&charge.key, &event.attempt, entry).await.map(drop),
+            None if kept => self.confirmed(counter, event.attempt.clone()).await,
+            None => self.settle(&charge.key, &event.attempt, event.value).await,
         }
     }
 
@@ -255,26 +290,15 @@ impl Store {
         &self,
         draft: &Draft,
         charge: &Charge,
-        what: Count<'_>,
+        event: u128,
         counter: Counter,
         waits: &mut u32,
     ) -> Result<Option<Tracked>, StoreError> {
-        let own = counter
-            .pending
-            .iter()
-            .find(|(_, entry)| entry.event == what.event && entry.value == what.value);
-        if let Some((attempt, _)) = own {
-            let attempt = attempt.clone();
+        if let Some(attempt) = counter.attempt_of(event, draft.value) {
+            let attempt = attempt.to_owned();
             return self.confirm_sum(draft, charge, attempt, counter, true).await;
         }
-        let pending: Decimal = counter
-            .pending
-            .values()
-            .map(|entry| entry.value)
-            .filter(|value| *value > Decimal::ZERO)
-            .sum();
-        let possible = counter.cap - counter.used - counter.held(draft.received_at) + pending;
-        if possible >= what.value && *waits < WAITS_MAX {
+        if counter.possible(draft.now) >= draft.value && *waits < WAITS_MAX {
             *waits += 1;
             if !self.resolve_some(&counter).await? {
                 self.context.sleep(WAIT).await;
@@ -282,7 +306,7 @@ impl Store {
             return Ok(None);
         }
         // A retry of what was admitted must never be denied: look once more.
-        if let Some(event) = self.event_get(&draft.id, draft.received_at).await? {
+        if let Some(event) = self.event_get(&draft.id, draft.now).await? {
             return Ok(Some(self.replay(draft, event).await?));
         }
         self.denied(&charge.key);
@@ -306,11 +330,9 @@ impl Store {
             // A standing counter is born into the present, whatever the event's own time.
             let period = match metric.kind {
                 Kind::Sum => charge.period,
-                Kind::Gauge | Kind::Lease => charge.target.period_at(draft.received_at)?,
+                Kind::Gauge | Kind::Lease => charge.target.period_at(draft.now)?,
             };
-            let terms = self
-                .terms_at_birth(&configuration, metric, &period, draft.received_at)
-                .await?;
+            let terms = self.terms_at_birth(&configuration, metric, &period, draft.now).await?;
             let counter = Counter::new(
                 charge.key.clone(),
                 &draft.user_id,
@@ -349,7 +371,7 @@ impl Store {
     }
 
     /// The ledger entry of usage charged to a later period; idempotent by the event.
-    async fn late_note(&self, event: &Event) -> Result<(), StoreError> {
+    pub(crate) async fn late_note(&self, event: &Event) -> Result<(), StoreError> {
         let Some(key) = event.counter_key() else { return Ok(()) };
         let note = Adjustment {
             id: format!("adj_late_{}", event.id),

@@ -84,3 +84,59 @@ async fn instances_have_ports_of_their_own() {
     let instance = stack.instance(None).expect("a second instance");
     assert_ne!(instance.url(), stack.url());
 }
+
+async fn call(stack: &Stack, method: reqwest::Method, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let request = reqwest::Client::new().request(method, format!("{}{path}", stack.url()));
+    let answer = request.body(body.to_owned()).send().await.expect("answered");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn queues_are_described_filled_looked_into_and_drained() {
+    use reqwest::Method;
+    use serde_json::json;
+
+    const DEAD: &str = "UsageEventsDeadLetters";
+    let stack = Stack::start(Options::default()).await.expect("started");
+    let (_, described) = call(&stack, Method::GET, "/_local", "").await;
+    let at = stack.sqs_endpoint().url;
+    assert_eq!(described["sqs"], json!(at));
+    assert_eq!(described["queues"][DEAD], json!(format!("{at}/000000000000/{DEAD}")));
+
+    let path = format!("/_local/queues/{DEAD}");
+    for (body, kept) in [(r#"{"body":"a"}"#, "a"), (r#"{"body":{"b":1}}"#, r#"{"b":1}"#)] {
+        let (status, sent) = call(&stack, Method::POST, &path, body).await;
+        assert_eq!(status, 202, "{sent}");
+        let (_, listed) = call(&stack, Method::GET, &format!("{path}/messages"), "").await;
+        let last = listed["messages"].as_array().and_then(|messages| messages.last());
+        let expected = json!({"message_id": sent["message_id"], "body": kept, "receive_count": 0});
+        assert_eq!(last, Some(&expected));
+    }
+    let (_, listed) = call(&stack, Method::GET, "/_local/queues", "").await;
+    let dead = json!({"name": DEAD, "visible": 2, "in_flight": 0, "delayed": 0, "dead_letters": 0});
+    assert_eq!(listed["queues"][0], dead);
+    assert_eq!(listed["queues"][1]["name"], "UsageEventsQueue");
+
+    let drained = call(&stack, Method::POST, "/_local/drain", "").await;
+    assert_eq!(
+        drained,
+        (200, json!({"drained": true})),
+        "a queue that no function takes from holds nobody up"
+    );
+    for (method, path, body, expected) in [
+        (Method::POST, "/_local/queues/None", r#"{"body":"a"}"#, 404),
+        (Method::GET, "/_local/queues/None/messages", "", 404),
+        (Method::POST, path.as_str(), "{}", 422),
+        (Method::POST, path.as_str(), r#"{"body":""}"#, 422),
+        (Method::POST, path.as_str(), r#"{"body":"a","more":1}"#, 422),
+        (Method::POST, "/_local/drain", r#"{"timeout_seconds":-1}"#, 422),
+        (Method::GET, "/_local/drain", "", 405),
+    ] {
+        let (status, problem) = call(&stack, method, path, body).await;
+        assert_eq!(status, expected, "{path} {body}: {problem}");
+    }
+    let (status, _) = call(&stack, Method::POST, "/_local/clock", r#"{"advance_seconds":1209601}"#).await;
+    assert_eq!(status, 200);
+    let (_, listed) = call(&stack, Method::GET, &format!("{path}/messages"), "").await;
+    assert_eq!(listed, json!({"messages": []}), "past its retention");
+}

@@ -1,4 +1,4 @@
-//! Functions: their environment, what they may do, how long they may take, and their routes.
+//! Functions: their environment, what they may do, how long they may take.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,7 +15,7 @@ const GLOBALS: [&str; 7] = [
     "Timeout",
 ];
 
-/// The first four have a part here.
+/// The first four have a part here; `Events` are read apart.
 const PROPERTIES: [&str; 11] = [
     "Environment",
     "Events",
@@ -48,17 +48,8 @@ pub struct Function {
 pub struct Statement {
     /// Names like `dynamodb:GetItem`.
     pub actions: Vec<String>,
-    /// The ARNs of tables or indexes.
+    /// The ARNs of tables, indexes or queues.
     pub resources: Vec<String>,
-}
-
-/// A route of the HTTP API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The function that serves it.
-    pub function: String,
-    /// Method and path; none for `$default`, which serves what no other route does.
-    pub operation: Option<(String, String)>,
 }
 
 /// What holds for every function that does not say otherwise.
@@ -84,13 +75,8 @@ impl Defaults {
     }
 }
 
-/// Reads the function `name` and its routes.
-pub fn read(
-    name: &str,
-    properties: Node<'_>,
-    scope: &Scope,
-    defaults: &Defaults,
-) -> Result<(Function, Vec<Route>), TemplateError> {
+/// Reads the function `name`.
+pub fn read(name: &str, properties: Node<'_>, scope: &Scope, defaults: &Defaults) -> Result<Function, TemplateError> {
     properties.only(&PROPERTIES)?;
     let timeout = match read_timeout(properties)?.or(defaults.timeout) {
         Some(timeout) => timeout,
@@ -107,20 +93,12 @@ pub fn read(
             }
         }
     }
-    let mut routes = Vec::new();
-    if let Some(events) = properties.child("Events")? {
-        for (event, declared) in events.entries()? {
-            let place = format!("{name}: Events: {event}");
-            routes.push(read_route(name, Node::new(&place, declared))?);
-        }
-    }
-    let function = Function {
+    Ok(Function {
         name: name.to_owned(),
         timeout,
         environment,
         policy,
-    };
-    Ok((function, routes))
+    })
 }
 
 fn read_timeout(properties: Node<'_>) -> Result<Option<Duration>, TemplateError> {
@@ -168,29 +146,5 @@ fn read_statement(statement: Node<'_>, scope: &Scope) -> Result<Statement, Templ
     Ok(Statement {
         actions: read("Action")?,
         resources: read("Resource")?,
-    })
-}
-
-fn read_route(function: &str, event: Node<'_>) -> Result<Route, TemplateError> {
-    event.only(&["Properties", "Type"])?;
-    let kind = event.required("Type")?.plain()?;
-    if kind != "HttpApi" {
-        return Err(event.wrong(&format!("the event type {kind} is not understood")));
-    }
-    let properties = event.required("Properties")?;
-    properties.only(&["ApiId", "Method", "Path"])?;
-    let operation = match (properties.child("Method")?, properties.child("Path")?) {
-        (None, None) => None,
-        (Some(method), Some(path)) => {
-            if path.plain()?.contains("+}") {
-                return Err(path.wrong("a greedy path parameter is not understood"));
-            }
-            Some((method.plain()?.to_uppercase(), path.plain()?.to_owned()))
-        }
-        _ => return Err(properties.wrong("Method and Path go together")),
-    };
-    Ok(Route {
-        function: function.to_owned(),
-        operation,
     })
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_norway::{Value, value::TaggedValue};
 
-use super::{ACCOUNT, REGION, TemplateError, node::Node};
+use super::{ACCOUNT, REGION, TemplateError, node::Node, queue::queue_arn};
+use crate::queues::queue_url;
 
 /// The names that an intrinsic function may use.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Scope {
     parameters: BTreeMap<String, String>,
     /// Resource to type.
     resources: BTreeMap<String, String>,
+    /// Where the queues are served.
+    queues_at: String,
 }
 
 impl Scope {
@@ -23,6 +26,7 @@ impl Scope {
         declared: Option<Node<'_>>,
         overrides: &BTreeMap<String, String>,
         resources: Node<'_>,
+        queues_at: &str,
     ) -> Result<Self, TemplateError> {
         let mut parameters = BTreeMap::new();
         if let Some(declared) = declared {
@@ -46,6 +50,7 @@ impl Scope {
         Ok(Self {
             parameters,
             resources: types,
+            queues_at: queues_at.to_owned(),
         })
     }
 
@@ -67,6 +72,34 @@ impl Scope {
         }
     }
 
+    /// The queue that a value names by its ARN.
+    pub fn queue(&self, node: Node<'_>) -> Result<String, TemplateError> {
+        self.named_by(node, queue_arn, "AWS::SQS::Queue", "the Arn of a queue")
+    }
+
+    /// The table whose stream a value names by its ARN.
+    pub fn stream(&self, node: Node<'_>) -> Result<String, TemplateError> {
+        self.named_by(node, stream_arn, "AWS::DynamoDB::Table", "the StreamArn of a table")
+    }
+
+    fn named_by(
+        &self,
+        node: Node<'_>,
+        arn: fn(&str) -> String,
+        kind: &str,
+        expected: &str,
+    ) -> Result<String, TemplateError> {
+        let text = self.text(node)?;
+        let mut named = self
+            .resources
+            .iter()
+            .filter(|(name, known)| *known == kind && arn(name) == text);
+        match named.next() {
+            Some((name, _)) => Ok(name.clone()),
+            None => Err(node.wrong(&format!("must be {expected} of this template"))),
+        }
+    }
+
     fn reference(&self, node: Node<'_>, name: &str) -> Result<String, TemplateError> {
         if let Some(value) = self.parameters.get(name) {
             return Ok(value.clone());
@@ -76,6 +109,7 @@ impl Scope {
             ("AWS::AccountId", _) => Ok(ACCOUNT.to_owned()),
             ("AWS::Partition", _) => Ok("aws".to_owned()),
             (_, Some("AWS::DynamoDB::Table" | "AWS::Serverless::Function")) => Ok(name.to_owned()),
+            (_, Some("AWS::SQS::Queue")) => Ok(queue_url(&self.queues_at, name)),
             _ => Err(node.wrong(&format!("a reference to {name} is not understood"))),
         }
     }
@@ -85,6 +119,9 @@ impl Scope {
         let (name, attribute) = path.split_once('.').ok_or_else(not_understood)?;
         match (self.resources.get(name).map(String::as_str), attribute) {
             (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
+            (Some("AWS::DynamoDB::Table"), "StreamArn") => Ok(stream_arn(name)),
+            (Some("AWS::SQS::Queue"), "Arn") => Ok(queue_arn(name)),
+            (Some("AWS::SQS::Queue"), "QueueName") => Ok(name.to_owned()),
             _ => Err(not_understood()),
         }
     }
@@ -111,6 +148,11 @@ impl Scope {
 /// The name by which policies know a table.
 pub fn table_arn(table: &str) -> String {
     format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}")
+}
+
+/// The name of a table's stream.
+pub fn stream_arn(table: &str) -> String {
+    format!("{}/stream/local", table_arn(table))
 }
 
 fn scalar(node: Node<'_>) -> Result<String, TemplateError> {

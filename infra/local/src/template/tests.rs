@@ -2,8 +2,10 @@
 
 use super::*;
 
+const QUEUES: &str = "http://127.0.0.1:1";
+
 fn parse(text: &str) -> Result<Template, TemplateError> {
-    Template::parse(text, &BTreeMap::new())
+    Template::parse(text, &BTreeMap::new(), QUEUES)
 }
 
 fn refused(text: &str) -> String {
@@ -32,15 +34,30 @@ fn the_template_is_understood_to_the_end() {
     let template = parse(EMBEDDED).expect("the real template");
     let names: Vec<&str> = template.functions.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["TrackingApi", "AdminApi"]);
-    let operations: std::collections::BTreeSet<_> = template.routes.iter().map(|route| &route.operation).collect();
-    assert_eq!(operations.len(), template.routes.len(), "each route is declared once");
+    let operations: std::collections::BTreeSet<_> =
+        template.triggers.routes.iter().map(|route| &route.operation).collect();
+    assert_eq!(
+        operations.len(),
+        template.triggers.routes.len(),
+        "each route is declared once"
+    );
     let fallbacks: Vec<&Route> = template
+        .triggers
         .routes
         .iter()
         .filter(|route| route.operation.is_none())
         .collect();
     assert_eq!(fallbacks.len(), 1);
     assert_eq!(fallbacks[0].function, "TrackingApi");
+
+    let queues: Vec<&str> = template.queues.iter().map(|queue| queue.name.as_str()).collect();
+    assert_eq!(queues, ["UsageEventsQueue", "UsageEventsDeadLetters"]);
+    let redrive = template.queues[0].redrive.as_ref().expect("a dead-letter queue");
+    assert_eq!(
+        (redrive.queue.as_str(), redrive.receives_max),
+        ("UsageEventsDeadLetters", 5)
+    );
+    assert_eq!(template.queues[1].retention.as_secs(), 14 * 86_400);
 
     let table = |name: &str| template.tables.iter().find(|table| table.name == name);
     let events = table("Events").expect("Events");
@@ -91,7 +108,7 @@ fn parameters_and_intrinsics_are_resolved() {
 "
     );
     let overrides = BTreeMap::from([("Level".to_owned(), "debug".to_owned())]);
-    let template = Template::parse(&text, &overrides).expect("understood");
+    let template = Template::parse(&text, &overrides, QUEUES).expect("understood");
     let function = &template.functions[0];
     assert_eq!(function.environment["LEVEL"], "debug");
     assert_eq!(function.environment["TABLE"], "Thing");
@@ -101,11 +118,162 @@ fn parameters_and_intrinsics_are_resolved() {
     assert_eq!(function.policy[0].resources, [arn, index]);
 }
 
+const QUEUE: &str = "    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+";
+
+/// A queue called `Thing`, and a function with one event.
+fn with_mapping(event: &str) -> String {
+    format!(
+        "{}  Job:
+    Type: AWS::Serverless::Function
+    Properties:
+      Timeout: 10
+      Environment: {{Variables: {{URL: !Ref Thing, NAME: !GetAtt Thing.QueueName}}}}
+      Policies:
+        - Statement: [{{Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt Thing.Arn}}]
+      Events:
+        Messages:
+          Type: SQS
+          Properties: {{Queue: !GetAtt Thing.Arn{event}}}
+",
+        with(QUEUE)
+    )
+}
+
+#[test]
+fn queues_and_their_mappings_are_read() {
+    let mapping = ", BatchSize: 25, MaximumBatchingWindowInSeconds: 2, \
+        FunctionResponseTypes: [ReportBatchItemFailures], ScalingConfig: {MaximumConcurrency: 2}";
+    let template = parse(&with_mapping(mapping)).expect("understood");
+    assert_eq!(template.queues[0].visibility.as_secs(), 60);
+    assert_eq!(template.queues[0].retention.as_secs(), 345_600, "the default");
+    assert_eq!(
+        template.triggers.queues,
+        [QueueMapping {
+            function: "Job".to_owned(),
+            queue: "Thing".to_owned(),
+            batch_size: 25,
+            window: std::time::Duration::from_secs(2),
+            reports_failures: true,
+            concurrency: Some(2),
+        }]
+    );
+    let function = &template.functions[0];
+    assert_eq!(function.environment["URL"], format!("{QUEUES}/000000000000/Thing"));
+    assert_eq!(function.environment["NAME"], "Thing");
+    assert_eq!(function.policy[0].resources, [queue_arn("Thing")]);
+    let template = parse(&with_mapping("")).expect("understood");
+    let mapping = &template.triggers.queues[0];
+    assert_eq!(
+        (mapping.batch_size, mapping.reports_failures, mapping.concurrency),
+        (10, false, None)
+    );
+    let off = parse(&with_mapping(", Enabled: false")).expect("understood");
+    assert!(off.triggers.queues.is_empty());
+}
+
+#[test]
+fn queues_that_are_not_understood_are_refused_by_name() {
+    let queue = |line: &str| with(&format!("{QUEUE}      {line}\n"));
+    for (text, expected) in [
+        (queue("FifoQueue: true"), "Thing: FifoQueue: this property"),
+        (queue("QueueName: mine"), "Thing: QueueName: this property"),
+        (
+            queue("MessageRetentionPeriod: 59"),
+            "must be a number from 60 to 1209600",
+        ),
+        (
+            queue("RedrivePolicy: {deadLetterTargetArn: !GetAtt None.Arn, maxReceiveCount: 5}"),
+            "the attribute None.Arn",
+        ),
+        (
+            queue("RedrivePolicy: {deadLetterTargetArn: !GetAtt Thing.Arn}"),
+            "maxReceiveCount is missing",
+        ),
+        (
+            with_mapping(", FilterCriteria: {}"),
+            "Messages: FilterCriteria: this property",
+        ),
+        (with_mapping(", BatchSize: 11"), "a BatchSize above 10 needs"),
+        (
+            with_mapping(", FunctionResponseTypes: [Other]"),
+            "Other is not understood",
+        ),
+        (
+            with_mapping(", ScalingConfig: {MaximumConcurrency: 1}"),
+            "must be a number from 2 to 1000",
+        ),
+        (
+            with_mapping("").replace("!GetAtt Thing.Arn}", "arn:aws:sqs:us-east-1:1:Other}"),
+            "must be the Arn of a queue of this template",
+        ),
+        (
+            with_mapping("").replace("VisibilityTimeout: 60", "VisibilityTimeout: 9"),
+            "Thing: VisibilityTimeout is shorter than the Timeout of Job",
+        ),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(expected), "{error}\nshould say: {expected}");
+    }
+}
+
+#[test]
+fn schedules_are_read_and_those_switched_off_are_not_run() {
+    let function = |events: &str| with(&format!("{FUNCTION}      Events:\n{events}"));
+    let text = function(
+        "        Nightly: {Type: Schedule, Properties: {Schedule: cron(0 3 * * ? *), Input: '{}'}}
+        Hourly: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), State: ENABLED}}
+        Never: {Type: Schedule, Properties: {Schedule: rate(1 hour), Enabled: false}}
+        Nor: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), State: DISABLED}}
+",
+    );
+    let schedules = parse(&text).expect("understood").triggers.schedules;
+    let read: Vec<_> = schedules
+        .iter()
+        .map(|schedule| (schedule.arn.as_str(), schedule.input.as_deref(), schedule.scheduler))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (
+                "arn:aws:events:us-east-1:000000000000:rule/ThingNightly",
+                Some("{}"),
+                false
+            ),
+            (
+                "arn:aws:scheduler:us-east-1:000000000000:schedule/default/ThingHourly",
+                None,
+                true
+            ),
+        ]
+    );
+    for (event, expected) in [
+        (
+            "{Type: Schedule, Properties: {Schedule: rate(1 hours)}}",
+            "E: Schedule: the schedule rate(1 hours)",
+        ),
+        ("{Type: Schedule, Properties: {}}", "E: Properties: Schedule is missing"),
+        (
+            "{Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 hour), ScheduleExpressionTimezone: Europe/Berlin}}",
+            "only UTC is understood",
+        ),
+        (
+            "{Type: Schedule, Properties: {Schedule: rate(1 hour), RetryPolicy: {}}}",
+            "E: RetryPolicy: this property",
+        ),
+    ] {
+        let error = refused(&function(&format!("        E: {event}\n")));
+        assert!(error.contains(expected), "{error}\nshould say: {expected}");
+    }
+}
+
 #[test]
 fn an_unknown_parameter_is_refused() {
     let overrides = BTreeMap::from([("Nothing".to_owned(), String::new())]);
     let text = format!("Parameters: {{}}\n{}", with(TABLE));
-    let error = Template::parse(&text, &overrides).expect_err("refused");
+    let error = Template::parse(&text, &overrides, QUEUES).expect_err("refused");
     assert!(error.to_string().contains("no parameter Nothing"), "{error}");
 }
 
@@ -142,7 +310,7 @@ fn what_is_not_understood_is_refused_by_name() {
             "Thing: BillingMode: only",
         ),
         (function("      VpcConfig: {}\n"), "Thing: VpcConfig: this property"),
-        (event("Schedule"), "Thing: Events: Nightly: the event type Schedule"),
+        (event("Kinesis"), "Thing: Events: Nightly: the event type Kinesis"),
         (variable("!Join [a, b]"), "Thing: A: the intrinsic function !Join"),
         (
             variable("!Sub [a, {}]"),

@@ -1,6 +1,7 @@
 //! The program `usage-local` as a process: killed and started again, and used as the README says.
 
 mod killed;
+mod queued;
 mod readme;
 
 use std::{

@@ -1,0 +1,208 @@
+//! What becomes of an entry that a count left pending: by anyone, from what the items say.
+//!
+//! An event names exactly one attempt, for ever; a counter keeps an attempt's value if and only if
+//! the event names it or it is still pending; settling is conditional on the entry, so it happens
+//! once.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnConsumedCapacity},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use metering_domain::ids::event_id_from_bits;
+use rust_decimal::Decimal;
+
+use crate::{
+    Store, StoreError,
+    counter::{Counter, Pending},
+    error::failed,
+    event::{RETENTION, Stored},
+    item::{int, n, s},
+    keys::{self, CounterKey},
+};
+
+/// An entry older than this has no request behind it any more: none runs longer than 29 s.
+pub const STALE: TimeDelta = TimeDelta::seconds(60);
+/// From how many entries on a writer cleans up at once, to keep the item below 1 KB.
+pub const PENDING_CROWDED: usize = 8;
+/// How many entries one look at a counter resolves.
+const RESOLVED_MAX: usize = 8;
+
+/// What became of a pending entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// It is off the counter.
+    Settled,
+    /// Its writer may still be at work.
+    Undecided,
+}
+
+impl Store {
+    /// Notes that the attempt's entry may go with the next write, or takes the instance's confirmed
+    /// entries off at once where the counter is crowded.
+    pub(crate) async fn confirmed(&self, counter: &Counter, attempt: String) -> Result<(), StoreError> {
+        self.confirmed.add(&counter.key, [attempt]);
+        if counter.pending.len() <= PENDING_CROWDED {
+            return Ok(());
+        }
+        let own = self.confirmed.take(&counter.key);
+        if own.len() < PENDING_CROWDED {
+            // Others' entries crowd it: theirs to remove, unless nobody does.
+            self.confirmed.add(&counter.key, own);
+            return self.resolve_stale(counter).await.map(drop);
+        }
+        self.entries_remove(&counter.key, &own).await
+    }
+
+    /// Resolves the oldest entries whose writers are gone; whether there were any.
+    pub(crate) async fn resolve_stale(&self, counter: &Counter) -> Result<bool, StoreError> {
+        let now = self.context.now();
+        let mut stale: Vec<_> = counter
+            .pending
+            .iter()
+            .filter(|(_, entry)| now - entry.at > STALE)
+            .collect();
+        stale.sort_by_key(|(_, entry)| entry.at);
+        for (attempt, entry) in stale.iter().take(RESOLVED_MAX) {
+            self.resolve(&counter.key, attempt, entry).await?;
+        }
+        Ok(!stale.is_empty())
+    }
+
+    /// Looks at some entries, whoever wrote them, and settles what can be; whether any was.
+    pub(crate) async fn resolve_some(&self, counter: &Counter) -> Result<bool, StoreError> {
+        // From a random place on, so that many who wait do not all ask the same.
+        let skip = usize::try_from(self.context.random() % counter.pending.len().max(1) as u128).unwrap_or(0);
+        let entries = counter
+            .pending
+            .iter()
+            .cycle()
+            .skip(skip)
+            .take(counter.pending.len().min(RESOLVED_MAX));
+        let mut settled = false;
+        for (attempt, entry) in entries {
+            settled |= self.resolve(&counter.key, attempt, entry).await? == Resolved::Settled;
+        }
+        Ok(settled)
+    }
+
+    /// Settles one entry from what the items say; by anyone, any number of times. Events that name
+    /// the attempt keep its value, all others' is taken back, in one update.
+    pub(crate) async fn resolve(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        entry: &Pending,
+    ) -> Result<Resolved, StoreError> {
+        self.resolve_older(key, attempt, entry, STALE).await
+    }
+
+    /// As [`Store::resolve`], giving up what is older than `patience` and not confirmed.
+    pub(crate) async fn resolve_older(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        entry: &Pending,
+        patience: TimeDelta,
+    ) -> Result<Resolved, StoreError> {
+        let now = self.context.now();
+        let is_stale = now - entry.at > patience;
+        let ids: Vec<u128> = entry.events.iter().map(|(event, _)| *event).collect();
+        let mut stored = self.events_stored(&ids, now).await?;
+        let mut back = Decimal::ZERO;
+        for (event, value) in &entry.events {
+            match stored.remove(event) {
+                Some(Stored::Event(event)) if event.is_of(attempt, key) => {}
+                Some(Stored::Event(_)) => back += value,
+                Some(Stored::Tombstone { abandoned }) if abandoned.iter().any(|name| name == attempt) => back += value,
+                Some(Stored::Tombstone { .. }) | None => {
+                    if !is_stale || !self.abandon(*event, attempt, now).await? {
+                        return Ok(Resolved::Undecided);
+                    }
+                    back += value;
+                }
+            }
+        }
+        self.settle(key, attempt, back).await?;
+        Ok(Resolved::Settled)
+    }
+
+    /// Takes an entry off, and back what is not kept of it, if it is still there.
+    pub(crate) async fn settle(&self, key: &CounterKey, attempt: &str, back: Decimal) -> Result<(), StoreError> {
+        let sent = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.tables.state)
+            .key("pk", s(key.pk()))
+            .key("sk", s(key.sk()))
+            .update_expression("SET used = used - :back, remaining = remaining + :back REMOVE pending.#own")
+            .condition_expression("attribute_exists(pending.#own)")
+            .expression_attribute_names("#own", attempt)
+            .expression_attribute_values(":back", n(back))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            // Somebody was faster.
+            Err(error) if is_unmet(&error) => Ok(()),
+            Err(error) => Err(failed("settle", error)),
+        }
+    }
+
+    /// Takes entries off whose events name them.
+    async fn entries_remove(&self, key: &CounterKey, attempts: &[String]) -> Result<(), StoreError> {
+        let names: Vec<String> = (0..attempts.len()).map(|index| format!("pending.#d{index}")).collect();
+        let placeholders = attempts
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (format!("#d{index}"), name.clone()));
+        let sent = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.tables.state)
+            .key("pk", s(key.pk()))
+            .key("sk", s(key.sk()))
+            .update_expression(format!("REMOVE {}", names.join(", ")))
+            .condition_expression("attribute_exists(pk)")
+            .set_expression_attribute_names(Some(placeholders.collect()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if is_unmet(&error) => Ok(()),
+            Err(error) => Err(failed("entries_remove", error)),
+        }
+    }
+
+    /// Writes into the event's place that the attempt must not confirm; false if there is an event.
+    async fn abandon(&self, event: u128, attempt: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let sent = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.tables.events)
+            .key("pk", s(keys::event(&event_id_from_bits(event))))
+            .update_expression("SET expires_at = :until ADD abandoned :attempt")
+            .condition_expression("attribute_not_exists(attempt)")
+            .expression_attribute_values(":until", int((now + RETENTION).timestamp()))
+            .expression_attribute_values(":attempt", AttributeValue::Ss(vec![attempt.to_owned()]))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) if is_unmet(&error) => Ok(false),
+            Err(error) => Err(failed("abandon", error)),
+        }
+    }
+}
+
+/// Whether an update was refused by its condition.
+pub(crate) fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
+    matches!(
+        error.as_service_error(),
+        Some(UpdateItemError::ConditionalCheckFailedException(_))
+    )
+}
