@@ -20,6 +20,10 @@ enum Needs {
     ReadOne,
     /// To report a user's usage.
     Write,
+    /// To report usage, each event's user by itself.
+    Each,
+    /// To report usage that is never refused: no user may.
+    Report,
     /// To administer.
     Admin,
 }
@@ -33,13 +37,17 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let (read, admin) = (Needs::Read, Needs::Admin);
     let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
+    let cloud_event = json!({"specversion": "1.0", "id": "k", "source": "/", "type": "api_calls", "subject": "u"});
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
     let gold = json!({"name": "Gold", "currency": "EUR", "quotas": {}});
     let by_caller = json!({"metric_type": "pots_CALLER", "kind": "sum", "unit": "pots"});
     vec![
         (Needs::Nothing, "GET /".to_owned(), Value::Null),
         (Needs::Nothing, "GET /health".to_owned(), Value::Null),
-        usage(Needs::Write, "POST track", event_body),
+        usage(Needs::Write, "POST track", event_body.clone()),
+        // Whose each event is, its own result says.
+        usage(Needs::Each, "POST track/batch", json!({"events": [event_body]})),
+        (Needs::Report, "POST /api/v1/events".to_owned(), cloud_event),
         usage(read, "GET summary?user_id=u", Value::Null),
         usage(read, "GET quotas?user_id=u", Value::Null),
         usage(read, "GET check-quota/api_calls?user_id=u", Value::Null),
@@ -154,10 +162,13 @@ fn expected(needs: Needs, caller: &str) -> Result<(), u16> {
         (_, "unknown key" | "revoked key" | "expired key") => Err(401),
         (_, "administering key" | "administrator's token") => Ok(()),
         (Needs::Admin, _) => Err(403),
-        (_, "user" | "service") => Ok(()),
+        (Needs::Report, "user" | "other user") => Err(403),
+        (_, "user" | "service") | (Needs::Each, "other user") => Ok(()),
         (Needs::ReadOne, "other user") => Err(404),
         (_, "other user") => Err(403),
-        (Needs::Read | Needs::ReadOne, "reading key") | (Needs::Write, "writing key") => Ok(()),
+        (Needs::Read | Needs::ReadOne, "reading key") | (Needs::Write | Needs::Each | Needs::Report, "writing key") => {
+            Ok(())
+        }
         (_, "reading key" | "writing key") => Err(403),
         (_, other) => panic!("{other} is in no table"),
     }

@@ -10,6 +10,7 @@
 mod clock;
 mod control;
 mod data_dir;
+pub mod demo;
 mod engine;
 mod expiry;
 mod fields;
