@@ -61,6 +61,12 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(admin, "GET admin/subscriptions", Value::Null),
         usage(admin, "GET admin/subscriptions/w", Value::Null),
         usage(admin, "PATCH admin/subscriptions/w", json!({"plan": "professional"})),
+        usage(admin, "POST admin/subscriptions/w/renew", json!({})),
+        usage(
+            admin,
+            "POST admin/subscriptions/w/cancel",
+            json!({"at_period_end": true}),
+        ),
         usage(admin, "PUT admin/quotas", quota),
         usage(
             admin,

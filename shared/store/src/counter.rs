@@ -47,6 +47,8 @@ pub struct Counter {
     pub holds: BTreeMap<String, Hold>,
     /// Closed for ever: the period has its statement.
     pub sealed: bool,
+    /// From when on a standing counter takes no more, since its subscription ends there.
+    pub ended: Option<DateTime<Utc>>,
     /// Incremented by changes of gauges and leases.
     pub version: u64,
     /// Incremented by each reset; events remember it.
@@ -111,6 +113,7 @@ impl Counter {
             pending: BTreeMap::new(),
             holds: BTreeMap::new(),
             sealed: false,
+            ended: None,
             version: 0,
             arm: 0,
             arms: BTreeMap::new(),
@@ -207,6 +210,7 @@ impl Counter {
             pending: read.map_of("pending", Pending::read)?,
             holds: read.map_of("holds", Hold::read)?,
             sealed: read.has("sealed"),
+            ended: read.instant_opt("ended")?,
             version: read.integer("version")?,
             arm: read.integer("arm")?,
             arms: numbers(&read, "arms")?,

@@ -159,8 +159,19 @@ impl Store {
         attempt: &str,
         entry: &Pending,
     ) -> Result<Resolved, StoreError> {
+        self.resolve_older(key, attempt, entry, STALE).await
+    }
+
+    /// As [`Store::resolve`], giving up what is older than `patience` and not confirmed.
+    pub(crate) async fn resolve_older(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        entry: &Pending,
+        patience: TimeDelta,
+    ) -> Result<Resolved, StoreError> {
         let now = self.context.now();
-        let is_stale = now - entry.at > STALE;
+        let is_stale = now - entry.at > patience;
         let ids: Vec<u128> = entry.events.iter().map(|(event, _)| *event).collect();
         let mut stored = self.events_stored(&ids, now).await?;
         let mut back = Decimal::ZERO;
@@ -252,7 +263,8 @@ impl Store {
     }
 }
 
-fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
+/// Whether an update was refused by its condition.
+pub(crate) fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
     matches!(
         error.as_service_error(),
         Some(UpdateItemError::ConditionalCheckFailedException(_))

@@ -154,7 +154,7 @@ impl Store {
         let mut by_key: HashMap<CounterKey, usize> = HashMap::new();
         let mut singles = Vec::new();
         for member in members {
-            match self.place(&member.draft, false, false).await {
+            match self.place(&member.draft, false, &[]).await {
                 Ok(Place::Charge(charge)) if member.draft.metric.kind == Kind::Sum => {
                     let group = *by_key.entry(charge.key.clone()).or_insert_with(|| {
                         groups.push(Group {
