@@ -14,7 +14,10 @@ const KEPT: &str = "public, max-age=300";
 
 /// `GET /openapi.json`, without credentials.
 pub async fn json() -> ([(HeaderName, &'static str); 2], &'static str) {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, KEPT)];
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, KEPT),
+    ];
     (headers, DOCUMENT)
 }
 
