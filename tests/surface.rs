@@ -10,6 +10,7 @@ mod counted_once;
 mod gauges;
 mod interrupted;
 mod metric_types;
+mod openapi;
 mod over_admission;
 mod plans;
 mod queue;
