@@ -11,7 +11,7 @@ const API_KEYS: &str = "/api/v1/usage/admin/api-keys";
 
 /// What an endpoint asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+pub enum Needs {
     /// Nothing.
     Nothing,
     /// To read a user's data.
@@ -20,16 +20,28 @@ enum Needs {
     ReadOne,
     /// To report a user's usage.
     Write,
-    /// To report usage, each event's user by itself.
-    Each,
-    /// To report usage that is never refused: no user may.
-    Report,
+    /// To report the usage of anybody that each of many events names, answered one by one.
+    WriteEach,
+    /// To report usage unenforced, which a user's token may not.
+    WriteUnenforced,
     /// To administer.
     Admin,
 }
 
+impl Needs {
+    /// The scope of an API key that has it.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Read | Self::ReadOne => "usage:read",
+            Self::Write | Self::WriteEach | Self::WriteUnenforced => "usage:write",
+            Self::Admin => "usage:admin",
+        }
+    }
+}
+
 /// Every endpoint, about user `u`: what it needs, its method and path, a body.
-fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
+pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let usage = |needs, line: &str, body| {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         (needs, format!("{method} /api/v1/usage/{path}"), body)
@@ -44,10 +56,11 @@ fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     vec![
         (Needs::Nothing, "GET /".to_owned(), Value::Null),
         (Needs::Nothing, "GET /health".to_owned(), Value::Null),
-        usage(Needs::Write, "POST track", event_body.clone()),
-        // Whose each event is, its own result says.
-        usage(Needs::Each, "POST track/batch", json!({"events": [event_body]})),
-        (Needs::Report, "POST /api/v1/events".to_owned(), cloud_event),
+        (Needs::Nothing, "GET /api/v1/openapi.json".to_owned(), Value::Null),
+        (Needs::Nothing, "GET /api/v1/docs".to_owned(), Value::Null),
+        (Needs::WriteUnenforced, "POST /api/v1/events".to_owned(), cloud_event),
+        usage(Needs::WriteEach, "POST track/batch", json!({"events": [event_body]})),
+        usage(Needs::Write, "POST track", event_body),
         usage(read, "GET summary?user_id=u", Value::Null),
         usage(read, "GET quotas?user_id=u", Value::Null),
         usage(read, "GET check-quota/api_calls?user_id=u", Value::Null),
@@ -162,13 +175,13 @@ fn expected(needs: Needs, caller: &str) -> Result<(), u16> {
         (_, "unknown key" | "revoked key" | "expired key") => Err(401),
         (_, "administering key" | "administrator's token") => Ok(()),
         (Needs::Admin, _) => Err(403),
-        (Needs::Report, "user" | "other user") => Err(403),
-        (_, "user" | "service") | (Needs::Each, "other user") => Ok(()),
+        (Needs::WriteUnenforced, "user" | "other user") => Err(403),
+        (_, "user" | "service") => Ok(()),
+        (Needs::WriteEach, "other user") => Ok(()),
         (Needs::ReadOne, "other user") => Err(404),
         (_, "other user") => Err(403),
-        (Needs::Read | Needs::ReadOne, "reading key") | (Needs::Write | Needs::Each | Needs::Report, "writing key") => {
-            Ok(())
-        }
+        (Needs::Read | Needs::ReadOne, "reading key") => Ok(()),
+        (Needs::Write | Needs::WriteEach | Needs::WriteUnenforced, "writing key") => Ok(()),
         (_, "reading key" | "writing key") => Err(403),
         (_, other) => panic!("{other} is in no table"),
     }

@@ -69,6 +69,24 @@ impl Client {
         answer(request.send().await.expect("the stack answers")).await
     }
 
+    /// Any request, with just these headers.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        url: String,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = self.http.request(method, url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        answer(request.send().await.expect("the stack answers")).await
+    }
+
     /// The stack's present instant.
     pub fn now(&self) -> DateTime<Utc> {
         self.stack.clock().now()

@@ -11,6 +11,7 @@ mod gauges;
 mod imports;
 mod interrupted;
 mod metric_types;
+mod openapi;
 mod over_admission;
 mod plans;
 mod queue;

@@ -1,6 +1,7 @@
 //! The endpoints that every service calls: track usage, check a quota, see where one stands.
 
 mod cloud_event;
+mod document;
 mod event;
 mod page;
 mod quota;
@@ -20,6 +21,8 @@ pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/", get(page::start))
         .route("/health", get(page::health))
+        .route("/api/v1/openapi.json", get(document::json))
+        .route("/api/v1/docs", get(document::page))
         .route("/api/v1/usage/track", post(track::track))
         .route("/api/v1/usage/track/batch", post(track_batch::track_batch))
         .route("/api/v1/events", post(cloud_event::ingest))

@@ -1,7 +1,16 @@
 //! What a browser and a load balancer see.
 
 use axum::{Json, response::Html};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use http::{HeaderName, header};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The start page.
+const START: &str = include_str!("../start.html");
+
+/// A page with the headers that keep a browser from loading anything from elsewhere.
+pub type SelfContained = ([(HeaderName, String); 3], Html<&'static str>);
 
 /// `GET /health`: open to everybody, asks nothing of the store.
 pub async fn health() -> Json<Value> {
@@ -9,16 +18,32 @@ pub async fn health() -> Json<Value> {
 }
 
 /// `GET /`.
-pub async fn start() -> Html<&'static str> {
-    Html(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Usage metering</title>\
-         <style>body{font:16px/1.6 system-ui,sans-serif;max-width:42rem;margin:4rem auto;padding:0 1rem}code{background:#eee;padding:.1em .3em}</style>\
-         <h1>Usage metering</h1><p>This is an API. It counts usage exactly once and enforces quotas.</p><ul>\
-         <li><a href=\"/health\">/health</a>: is it up</li>\
-         <li><code>POST /api/v1/usage/track</code>: report usage</li>\
-         <li><code>GET /api/v1/usage/check-quota/{metric_type}</code>: is there room</li>\
-         <li><code>GET /api/v1/usage/summary</code>: where a user stands</li>\
-         <li><code>GET /api/v1/usage/events</code>: what was counted</li></ul>\
-         <p>Requests carry <code>Authorization: Bearer</code> and an API key or a user's token. The README has the first ones to try.</p>",
-    )
+pub async fn start() -> SelfContained {
+    html(START)
+}
+
+/// A page whose one style and one script are inside it: only these run, known by their hashes, and
+/// only this service may be asked for anything.
+pub fn html(page: &'static str) -> SelfContained {
+    let policy = format!(
+        "default-src 'none'; connect-src 'self'; style-src {}; script-src {}; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        source_of(page, "style"),
+        source_of(page, "script"),
+    );
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
+    ];
+    (headers, Html(page))
+}
+
+/// The content of the page's one such element, as a source of the policy (CSP level 3, section 2.3.1).
+fn source_of(page: &str, element: &str) -> String {
+    let (start, end) = (format!("<{element}>"), format!("</{element}>"));
+    let content = page.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+    content.map_or("'none'".to_owned(), |(content, _)| {
+        format!("'sha256-{}'", BASE64.encode(Sha256::digest(content)))
+    })
 }
