@@ -462,11 +462,7 @@ async fn the_service_answers_what_is_documented() {
     let documented = calls.seen.len() + unseen.len();
     println!("{} of {documented} documented statuses were seen", calls.seen.len());
     let (internal, unseen): (Vec<_>, Vec<_>) = unseen.into_iter().partition(|(_, status)| *status == INTERNAL);
-    assert_eq!(
-        internal.len(),
-        keyed(document),
-        "every operation that can fail says so"
-    );
+    assert_eq!(internal.len(), keyed(document), "every operation that can fail says so");
     let unseen: Vec<(&str, u16)> = unseen.iter().map(|(id, status)| (id.as_str(), *status)).collect();
     assert_eq!(unseen, UNSEEN);
 }
