@@ -2,18 +2,34 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use metering_edge::{App, aws::Clients, config::Config, lambda::handler};
+use metering_edge::{
+    App,
+    aws::Clients,
+    config::Config,
+    lambda::{Invoke, handler},
+};
 use metering_store::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use usage_local::{Options, Stack};
 
-/// The status that each sample is answered with, first and when it is sent again.
-fn expected(name: &str) -> [u16; 2] {
+/// What each sample is answered with, first and when it is sent again.
+fn expected(name: &str) -> [Value; 2] {
+    let status = |status: u16| json!({"statusCode": status});
     match name {
-        "admin-create-subscription.json" => [201, 201],
-        "check-quota.json" => [200, 200],
-        "track.json" => [201, 200],
+        "admin-create-subscription.json" => [status(201), status(201)],
+        "check-quota.json" => [status(200), status(200)],
+        "ingest.json" => [json!({"batchItemFailures": []}), json!({"batchItemFailures": []})],
+        "track.json" => [status(201), status(200)],
         other => panic!("events/{other} is in no test"),
+    }
+}
+
+/// The function that a sample is for.
+fn function(name: &str, app: Arc<App>) -> Invoke {
+    match name {
+        "ingest.json" => ingest_job::handler(app).expect("a configuration"),
+        name if name.starts_with("admin-") => handler(admin_api::router(app)),
+        _ => handler(tracking_api::router(app)),
     }
 }
 
@@ -25,6 +41,7 @@ fn app(stack: &Stack) -> Arc<App> {
         ("JWT_AUDIENCE", "usage-metering"),
         ("JWKS_URL", "https://issuer.example/.well-known/jwks.json"),
         ("LOG_LEVEL", "info"),
+        ("USAGE_EVENTS_DEAD_LETTERS_URL", "http://127.0.0.1/dead-letters"),
     ]);
     let config = Config::from_lookup(&|name| environment.get(name).map(|value| (*value).to_owned()));
     let context = Context::new(Arc::new(stack.clock().clone()));
@@ -41,17 +58,15 @@ async fn each_sample_is_understood() {
         let file = file.expect("a file");
         let name = file.file_name().to_string_lossy().into_owned();
         let event = fs::read_to_string(file.path()).expect("a sample");
-        let function = if name.starts_with("admin-") {
-            handler(admin_api::router(app(&stack)))
-        } else {
-            handler(tracking_api::router(app(&stack)))
-        };
-        for status in expected(&name) {
+        let function = function(&name, app(&stack));
+        for expected in expected(&name) {
             let answer = function(event.clone()).await.expect("an answer");
             let answer: Value = serde_json::from_str(&answer).expect("JSON");
-            assert_eq!(answer["statusCode"], status, "{name}: {answer}");
+            for (field, value) in expected.as_object().expect("an object") {
+                assert_eq!(answer[field], *value, "{name}: {answer}");
+            }
         }
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
