@@ -112,6 +112,14 @@ const ADMINISTERED: &str = r##"
 422 validation_failed /plan required             | PATCH subscriptions/sub_u | {}
 422 validation_failed /plan unknown_value        | PATCH subscriptions/sub_u | {"plan":"gold"}
 422 validation_failed /timezone unknown_field    | PATCH subscriptions/sub_u | {"plan":"basic","timezone":"UTC"}
+400 malformed_json                               | POST subscriptions/sub_u/renew |
+422 validation_failed - wrong_type               | POST subscriptions/sub_u/renew | []
+422 validation_failed /at unknown_field          | POST subscriptions/sub_u/renew | {"at":"2026-01-01T00:00:00Z"}
+404 not_found                                    | POST subscriptions/sub_nobody/renew | {}
+400 malformed_json                               | POST subscriptions/sub_u/cancel |
+422 validation_failed /at_period_end wrong_type  | POST subscriptions/sub_u/cancel | {"at_period_end":"yes"}
+422 validation_failed /now unknown_field         | POST subscriptions/sub_u/cancel | {"now":true}
+404 not_found                                    | POST subscriptions/sub_nobody/cancel | {}
 422 validation_failed /user_id required          | PUT quotas | {"metric_type":"api_calls"}
 422 validation_failed /metric_type required      | PUT quotas | {"user_id":"u"}
 422 validation_failed /metric_type unknown_value | PUT quotas | {"user_id":"u","metric_type":"teapots"}

@@ -85,6 +85,20 @@ impl Books {
         }
     }
 
+    /// The counters of the period that starts there are sealed, and nothing is pending on them.
+    pub fn assert_closed(&self, period_start: &str) {
+        for counter in self
+            .counters
+            .iter()
+            .filter(|counter| text(counter, "period_start") == period_start)
+        {
+            let is_sum = text(counter, "kind_of") == "sum";
+            let nothing = |name: &str| counter[name].as_m().expect("a map").is_empty();
+            let closed = counter.contains_key("sealed") && nothing("pending") && nothing("holds");
+            assert!(!is_sum || closed, "{counter:?}");
+        }
+    }
+
     /// How many events there are.
     pub fn events(&self) -> usize {
         self.events.len()

@@ -49,6 +49,7 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let (read, admin) = (Needs::Read, Needs::Admin);
     let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
+    let cloud_event = json!({"specversion": "1.0", "id": "k", "source": "/", "type": "api_calls", "subject": "u"});
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
     let gold = json!({"name": "Gold", "currency": "EUR", "quotas": {}});
     let by_caller = json!({"metric_type": "pots_CALLER", "kind": "sum", "unit": "pots"});
@@ -57,7 +58,7 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         (Needs::Nothing, "GET /health".to_owned(), Value::Null),
         (Needs::Nothing, "GET /api/v1/openapi.json".to_owned(), Value::Null),
         (Needs::Nothing, "GET /api/v1/docs".to_owned(), Value::Null),
-        (Needs::WriteUnenforced, "POST /api/v1/events".to_owned(), json!([])),
+        (Needs::WriteUnenforced, "POST /api/v1/events".to_owned(), cloud_event),
         usage(Needs::WriteEach, "POST track/batch", json!({"events": [event_body]})),
         usage(Needs::Write, "POST track", event_body),
         usage(read, "GET summary?user_id=u", Value::Null),
@@ -73,6 +74,12 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(admin, "GET admin/subscriptions", Value::Null),
         usage(admin, "GET admin/subscriptions/w", Value::Null),
         usage(admin, "PATCH admin/subscriptions/w", json!({"plan": "professional"})),
+        usage(admin, "POST admin/subscriptions/w/renew", json!({})),
+        usage(
+            admin,
+            "POST admin/subscriptions/w/cancel",
+            json!({"at_period_end": true}),
+        ),
         usage(admin, "PUT admin/quotas", quota),
         usage(
             admin,

@@ -3,9 +3,11 @@
 
 mod adjustment;
 mod api_key;
+mod import;
 mod metric_type;
 mod plan;
 mod quota;
+mod renewal;
 mod subscription;
 
 use std::sync::Arc;
@@ -25,8 +27,13 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route(
             "/api/v1/usage/admin/subscriptions/{id}",
-            get(subscription::get).patch(subscription::change_plan),
+            // POST is for the one name `import`, which may be a subscription's, too.
+            get(subscription::get)
+                .patch(subscription::change_plan)
+                .post(import::import),
         )
+        .route("/api/v1/usage/admin/subscriptions/{id}/renew", post(renewal::renew))
+        .route("/api/v1/usage/admin/subscriptions/{id}/cancel", post(renewal::cancel))
         .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))

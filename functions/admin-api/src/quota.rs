@@ -48,7 +48,7 @@ pub async fn put(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Res
         block_size: fields.nullable("block_size", read::positive),
     };
     let metric = fields.finish(metric)?;
-    let target = named.target(&app, &call).await?;
+    let target = named.target_now(&app, &call).await?;
     change_override(&app, &call, &target, &metric, Some(own), name.as_ref(), StatusCode::OK).await
 }
 
@@ -64,7 +64,7 @@ pub async fn delete(State(app): State<Arc<App>>, call: Call) -> Result<Response,
     let named = Named::read(&call, &mut fields);
     let metric = fields.required("metric_type", read::metric(&metrics));
     let metric = fields.finish(metric)?;
-    let target = named.target(&app, &call).await?;
+    let target = named.target_now(&app, &call).await?;
     change_override(
         &app,
         &call,
@@ -100,11 +100,11 @@ async fn change_override(
             Some(own) => limits.overrides.insert(metric.metric_type.clone(), own.clone()),
             None => limits.overrides.remove(&metric.metric_type),
         };
-        let present = target.period_at(now)?;
-        let before = counter_of(target, metric, limited, call)?;
+        let present = limited.target.period_at(now)?;
+        let before = counter_of(metric, limited, call)?;
         let start = before.key.period_start.unwrap_or(present.start);
         let after = before.under(limits.terms(&limited.versions, &metric.metric_type, start, now)?);
-        let body = |counter: &Counter| Quota::of(counter, target.period_at(now)?, now).body();
+        let body = |counter: &Counter| Quota::of(counter, present, now).body();
         let audit = call.audit(
             audit_id.clone(),
             action,
@@ -135,7 +135,8 @@ async fn change_override(
             Ok(idempotency::answer(status, Value::Null))
         }
         Committed::Done | Committed::Unmet(_) => {
-            let counter = app.store.quota_get(target, metric, now).await?.ok_or_else(unknown)?;
+            let found = app.store.quota_get(target, metric, now).await?;
+            let (target, counter) = found.ok_or_else(unknown)?;
             Ok(idempotency::answer(
                 status,
                 Quota::of(&counter, target.period_at(now)?, now).body()?,
@@ -145,12 +146,12 @@ async fn change_override(
 }
 
 /// The metric's counter in the present period, stored or as it would be born.
-fn counter_of(target: &Target, metric: &Metric, limited: &Limited, call: &Call) -> Result<Counter, Problem> {
-    let period = target.period_at(call.info.now)?;
-    let key = target.counter_key(metric, &period);
+fn counter_of(metric: &Metric, limited: &Limited, call: &Call) -> Result<Counter, Problem> {
+    let period = limited.target.period_at(call.info.now)?;
+    let key = limited.target.counter_key(metric, &period);
     match limited.counters.iter().find(|counter| counter.key == key) {
         Some(counter) => Ok(counter.clone()),
-        None => Ok(target.unborn(limited, metric, period, call.info.now)?),
+        None => Ok(limited.unborn(metric, period, call.info.now)?),
     }
 }
 
@@ -176,7 +177,7 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
         );
         return Err(Problem::new(Code::MetricKindMismatch, detail));
     }
-    let target = named.target(&app, &call).await?;
+    let target = named.target_now(&app, &call).await?;
     let metrics = metric.map_or_else(
         || {
             metrics

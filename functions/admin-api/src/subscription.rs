@@ -10,7 +10,10 @@ use axum::{
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::StatusCode;
-use metering_domain::period::{PeriodLength, Schedule};
+use metering_domain::{
+    ids::subscription_id_of,
+    period::{PeriodLength, Schedule, Timeline},
+};
 use metering_edge::{
     App,
     access::Scope,
@@ -27,14 +30,15 @@ use metering_store::{
     Store,
     account::Status,
     limit::{Limited, Planned},
-    mutation::Committed,
+    mutation::{Committed, RequestName},
     plan::Version,
     subscription::{Subscription, Target},
 };
 use serde_json::{Value, json};
 
 /// A body as read.
-struct Wanted {
+#[derive(Clone)]
+pub(crate) struct Wanted {
     id: Option<String>,
     user_id: String,
     plan: Version,
@@ -66,7 +70,8 @@ fn known_plan(plans: &[Version]) -> impl Fn(&Value) -> Result<Version, Fault> {
     }
 }
 
-fn wanted(mut fields: Fields, plans: &[Version]) -> Result<Wanted, Problem> {
+/// The subscription that a body describes.
+pub(crate) fn wanted(mut fields: Fields, plans: &[Version]) -> Result<Wanted, Problem> {
     let id = fields.optional("id", read::new_subscription_id);
     let user_id = fields.required("user_id", read::user_id);
     let plan = fields.required("plan", known_plan(plans));
@@ -87,6 +92,17 @@ fn wanted(mut fields: Fields, plans: &[Version]) -> Result<Wanted, Problem> {
         period_length,
         starts_at,
     })
+}
+
+impl Wanted {
+    /// With an id in any case: without one of its own, of what it says.
+    pub(crate) fn identified(self) -> Self {
+        let id = self
+            .id
+            .clone()
+            .unwrap_or_else(|| subscription_id_of(&created_as(&self)));
+        Self { id: Some(id), ..self }
+    }
 }
 
 /// What must agree when the same subscription is created again.
@@ -115,13 +131,13 @@ fn subscription(app: &App, wanted: &Wanted, now: DateTime<Utc>) -> Subscription 
     Subscription {
         id: wanted.id.clone().unwrap_or_else(|| app.context.id("sub")),
         user_id: wanted.user_id.clone(),
-        billing_anchor: wanted.billing_anchor.unwrap_or_else(|| schedule.anchor_instant()),
-        schedule,
+        timeline: Timeline::new(schedule, []),
         starts_at,
         status: Status::Active,
         created_at: now,
         cancel_at: None,
         cancelled_at: None,
+        sealing: Vec::new(),
         configuration: Store::subscription_limits(&wanted.plan, now),
         created_as: created_as(wanted),
     }
@@ -134,24 +150,48 @@ pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> 
     if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
         return Ok(before);
     }
-    let now = call.info.now;
     let fields = Fields::body(body.0)?;
     let plans = plans_for(&app, &fields).await?;
     let wanted = wanted(fields, &plans)?;
-    let new = subscription(&app, &wanted, now);
-    let created = answer::subscription(&new, now)?;
-    let audit = call.audit(
-        app.context.id("aud"),
-        "subscription.create",
-        new.id.clone(),
-        Value::Null,
-        created.clone(),
-    );
-    let record = record(name.as_ref(), StatusCode::CREATED, &created);
+    let (status, created) = match create_one(&app, &call, &wanted, name.as_ref()).await? {
+        Created::Now(created) => (StatusCode::CREATED, created),
+        Created::Earlier(found) => (StatusCode::OK, found),
+        Created::Replayed => return replayed_now(&app, &call, name.as_ref()).await,
+    };
+    Ok(idempotency::answer(
+        status,
+        answer::subscription(&created, call.info.now)?,
+    ))
+}
+
+/// How a creation ended.
+pub(crate) enum Created {
+    /// It was created.
+    Now(Subscription),
+    /// It was there, created by the same request.
+    Earlier(Subscription),
+    /// Its answer is in the record.
+    Replayed,
+}
+
+/// Creates a subscription, if it is not there.
+pub(crate) async fn create_one(
+    app: &App,
+    call: &Call,
+    wanted: &Wanted,
+    name: Option<&RequestName>,
+) -> Result<Created, Problem> {
+    let now = call.info.now;
+    let new = subscription(app, wanted, now);
+    let body = answer::subscription(&new, now)?;
+    let audit_id = app.context.id("aud");
+    let target = new.id.clone();
+    let audit = call.audit(audit_id, "subscription.create", target, Value::Null, body.clone());
+    let record = record(name, StatusCode::CREATED, &body);
     match app.store.subscription_create(&new, &audit, record.as_ref()).await? {
-        Committed::Done => Ok(idempotency::answer(StatusCode::CREATED, created)),
-        Committed::Before => replayed_now(&app, &call, name.as_ref()).await,
-        Committed::Unmet(unmet) if unmet.contains(&0) => again(&app, &new, now).await,
+        Committed::Done => Ok(Created::Now(new)),
+        Committed::Before => Ok(Created::Replayed),
+        Committed::Unmet(unmet) if unmet.contains(&0) => again(app, &new).await.map(Created::Earlier),
         Committed::Unmet(_) => Err(Problem::new(
             Code::Conflict,
             "The user has as many subscriptions as one may have.",
@@ -159,19 +199,16 @@ pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> 
     }
 }
 
-async fn again(app: &App, new: &Subscription, now: DateTime<Utc>) -> Result<Response, Problem> {
-    let found = app
-        .store
-        .subscription_get(&new.id)
-        .await?
-        .ok_or_else(|| Problem::internal("a subscription is there and is not"))?;
-    if found.created_as != new.created_as {
-        return Err(Problem::new(
-            Code::Conflict,
-            "There is another subscription with this id.",
-        ));
+async fn again(app: &App, new: &Subscription) -> Result<Subscription, Problem> {
+    let found = app.store.subscription_get(&new.id).await?;
+    let found = found.ok_or_else(|| Problem::internal("a subscription is there and is not"))?;
+    if found.created_as == new.created_as {
+        return Ok(found);
     }
-    Ok(idempotency::answer(StatusCode::OK, answer::subscription(&found, now)?))
+    Err(Problem::new(
+        Code::Conflict,
+        "There is another subscription with this id.",
+    ))
 }
 
 /// `GET /admin/subscriptions/{id}`.
@@ -211,6 +248,11 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     Ok(Json(answer::page("subscriptions", bodies, cursors.after(next)?)))
 }
 
+/// It has ended.
+pub(crate) fn cancelled() -> Problem {
+    Problem::new(Code::SubscriptionInactive, "The subscription is cancelled.")
+}
+
 /// `PATCH /admin/subscriptions/{id}`: another plan, for the very next event.
 pub async fn change_plan(
     State(app): State<Arc<App>>,
@@ -230,14 +272,11 @@ pub async fn change_plan(
     let now = call.info.now;
     let unknown = || Problem::not_found("subscription");
     let found = app.store.subscription_get(&id).await?.ok_or_else(unknown)?;
-    if found.status != Status::Active {
-        return Err(Problem::new(
-            Code::SubscriptionInactive,
-            "The subscription is cancelled.",
-        ));
-    }
     let audit_id = app.context.id("aud");
     let planned = |limited: &Limited| -> Result<Planned, Problem> {
+        if !limited.target.active {
+            return Err(cancelled());
+        }
         let before = &limited.configuration.limits;
         // Who is on the plan already does not move: an edit binds at the next period.
         let limits = if before.plan.as_ref() == Some(&plan.plan.id) {
@@ -265,7 +304,7 @@ pub async fn change_plan(
     };
     match app
         .store
-        .limits_change(&Target::of(&found), now, planned)
+        .limits_change(&Target::of(&found, now), now, planned)
         .await?
         .ok_or_else(unknown)?
     {

@@ -33,12 +33,7 @@ pub async fn check(State(app): State<Arc<App>>, call: Call, metric_type: Path<St
         .optional("required_quantity", read::quantity(Decimal::ZERO))
         .unwrap_or(Decimal::ONE);
     let named = fields.finish(Some(named))?;
-    let target = named.target(&app, &call).await?;
-    let counter = app
-        .store
-        .quota_get(&target, metric, call.info.now)
-        .await?
-        .ok_or_else(|| Problem::not_found("subscription"))?;
+    let (target, counter) = quota(&app, &call, &named, metric).await?;
     let quota = Quota::of(&counter, target.period_at(call.info.now)?, call.info.now);
     let error_message = refusal(&target, metric, &counter, &quota, required);
     let body =
@@ -74,7 +69,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     let named = Named::read(&call, &mut fields);
     let metric = fields.optional("metric_type", read::metric(&metrics));
     let named = fields.finish(Some(named))?;
-    let (_, quotas) = quotas(&app, &call, &named).await?;
+    let quotas = quotas(&app, &call, &named).await?;
     let wanted = |counter: &&Counter| match &metric {
         Some(metric) => counter.key.metric_type == metric.metric_type,
         None => counter.is_notable(),
@@ -93,7 +88,8 @@ pub async fn summary(State(app): State<Arc<App>>, call: Call) -> Result<Json<Val
     let mut fields = Fields::query(call.info.query.as_deref());
     let named = Named::read(&call, &mut fields);
     let named = fields.finish(Some(named))?;
-    let (target, found) = quotas(&app, &call, &named).await?;
+    let found = quotas(&app, &call, &named).await?;
+    let target = &found.target;
     let notable = found.counters.iter().filter(|counter| counter.is_notable());
     let quotas: Vec<Quota> = notable
         .map(|counter| Quota::of(counter, found.period, call.info.now))
@@ -110,12 +106,34 @@ pub async fn summary(State(app): State<Arc<App>>, call: Call) -> Result<Json<Val
     })))
 }
 
-async fn quotas(app: &App, call: &Call, named: &Named) -> Result<(Arc<Target>, Quotas), Problem> {
+async fn quotas(app: &App, call: &Call, named: &Named) -> Result<Quotas, Problem> {
+    let unknown = || Problem::not_found("subscription");
     let target = named.target(app, call).await?;
-    let quotas = app
+    let found = app
         .store
         .quota_list(&target, call.info.now)
         .await?
-        .ok_or_else(|| Problem::not_found("subscription"))?;
-    Ok((target, quotas))
+        .ok_or_else(unknown)?;
+    if !ended_meanwhile(&target, &found.target) {
+        return Ok(found);
+    }
+    let target = named.target_now(app, call).await?;
+    app.store.quota_list(&target, call.info.now).await?.ok_or_else(unknown)
+}
+
+async fn quota(app: &App, call: &Call, named: &Named, metric: &Metric) -> Result<(Target, Counter), Problem> {
+    let unknown = || Problem::not_found("subscription");
+    let now = call.info.now;
+    let target = named.target(app, call).await?;
+    let found = app.store.quota_get(&target, metric, now).await?.ok_or_else(unknown)?;
+    if !ended_meanwhile(&target, &found.0) {
+        return Ok(found);
+    }
+    let target = named.target_now(app, call).await?;
+    app.store.quota_get(&target, metric, now).await?.ok_or_else(unknown)
+}
+
+/// Whether the subscription ended since this instance looked: then the default is another one.
+fn ended_meanwhile(known: &Target, found: &Target) -> bool {
+    known.active && !found.active
 }

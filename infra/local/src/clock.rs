@@ -33,8 +33,8 @@ struct Inner {
     offset_ms: AtomicI64,
     /// Held while the clock is moved, so that what is stored is what is shown.
     moving: Mutex<()>,
-    /// Counts the moves.
-    moves: watch::Sender<u64>,
+    /// What it showed right after it was moved last, or opened.
+    moves: watch::Sender<DateTime<Utc>>,
 }
 
 /// What is kept over a restart.
@@ -71,11 +71,12 @@ impl Clock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(failed(file, error)),
         };
+        let shown = System.now() + TimeDelta::milliseconds(offset_ms);
         Ok(Self(Arc::new(Inner {
             file: file.to_owned(),
             offset_ms: AtomicI64::new(offset_ms),
             moving: Mutex::new(()),
-            moves: watch::Sender::new(0),
+            moves: watch::Sender::new(shown),
         })))
     }
 
@@ -96,8 +97,9 @@ impl Clock {
         self.keep(self.offset() + by)
     }
 
-    /// Changes with every move: whoever waits for an instant looks again then.
-    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+    /// Changes with every move, to what the clock showed right after it: whoever waits for an
+    /// instant looks again then.
+    pub(crate) fn moves(&self) -> watch::Receiver<DateTime<Utc>> {
         self.0.moves.subscribe()
     }
 
@@ -138,7 +140,7 @@ impl Clock {
         fs::write(&fresh, text).map_err(|error| failed(&fresh, error))?;
         fs::rename(&fresh, file).map_err(|error| failed(file, error))?;
         self.0.offset_ms.store(offset_ms, Ordering::Release);
-        self.0.moves.send_modify(|moves| *moves += 1);
+        self.0.moves.send_replace(self.now());
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
+    bus::Bus,
     clock::{Clock, ClockError, write_instant},
     expiry,
     fields::Fields,
@@ -50,6 +51,8 @@ pub struct Control {
     pub moving: Mutex<()>,
     /// The template's queues.
     pub queues: Queues,
+    /// The template's bus.
+    pub bus: Bus,
     /// The event host.
     pub host: Desk,
     /// Signs tokens.

@@ -65,6 +65,37 @@ impl Fields {
         }
     }
 
+    /// A text that must be there.
+    pub fn text(&mut self, name: &str) -> String {
+        let text = self.optional_text(name);
+        if text.is_none() {
+            self.wrong(name, "required", "is required");
+        }
+        text.unwrap_or_default()
+    }
+
+    /// A text.
+    pub fn optional_text(&mut self, name: &str) -> Option<String> {
+        match self.fields.remove(name)? {
+            Value::Null => None,
+            Value::String(text) if !text.is_empty() => Some(text),
+            _ => {
+                self.wrong(name, "wrong_type", "must be a text that is not empty");
+                Some(String::new())
+            }
+        }
+    }
+
+    /// An object that must be there.
+    pub fn object(&mut self, name: &str) -> Value {
+        match self.fields.remove(name) {
+            Some(object @ Value::Object(_)) => return object,
+            None => self.wrong(name, "required", "is required"),
+            Some(_) => self.wrong(name, "wrong_type", "must be an object"),
+        }
+        Value::Null
+    }
+
     /// True or false; left out it is false.
     pub fn flag(&mut self, name: &str) -> bool {
         match self.fields.remove(name) {

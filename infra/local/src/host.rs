@@ -1,25 +1,27 @@
 //! The event host: does what Lambda's event source mappings do, and says when all is done.
 //!
-//! It hands the functions what is on the queues and streams they are mapped to and runs
-//! their schedules. It knows how events look and
+//! It hands the functions what is on the queues and streams they are mapped to, events of
+//! the bus that fit their rules, and runs their schedules. It knows how events look and
 //! what an answer means for the messages, and nothing of what the functions do.
 
 mod queue;
+mod rule;
 mod schedule;
 mod stream;
 mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use metering_store::context::Source as _;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
+    bus::inbox_name,
     clock::Clock,
     functions::{Functions, InvokeError},
     queues::{Queues, Refusal},
     streams::{StreamError, Streams},
-    template::Triggers,
+    template::{Failure, Template, Triggers},
 };
 
 /// How long batches under way may still take when the host stops.
@@ -45,6 +47,8 @@ struct Orders {
 #[derive(Clone)]
 pub struct Desk {
     work: Work,
+    /// The queues that functions take from.
+    emptied: Vec<String>,
     triggers: Triggers,
     streams: Streams,
     orders: Arc<watch::Sender<Orders>>,
@@ -75,15 +79,16 @@ struct Work {
 struct Busy(Arc<watch::Sender<usize>>);
 
 impl Host {
-    /// Starts to call `functions` as `triggers` say.
+    /// Starts to call `functions` as the template says.
     pub fn start(
-        triggers: &Triggers,
+        template: &Template,
         queues: &Queues,
         streams: &Streams,
         functions: &Functions,
         clock: &Clock,
         runtime: &Handle,
     ) -> Result<Self, Refusal> {
+        let triggers = &template.triggers;
         let orders = Arc::new(watch::Sender::new(Orders::default()));
         let work = Work {
             queues: queues.clone(),
@@ -97,6 +102,11 @@ impl Host {
             let poller = queue::Poller::new(mapping.clone(), work.clone())?;
             pollers.push(runtime.spawn(poller.run()));
         }
+        let inboxes = inboxes(template);
+        for (function, failure) in &inboxes {
+            let deliverer = rule::Deliverer::new(function, failure.clone(), work.clone())?;
+            pollers.push(runtime.spawn(deliverer.run()));
+        }
         for schedule in &triggers.schedules {
             pollers.push(runtime.spawn(schedule::run(schedule.clone(), work.clone())));
         }
@@ -109,8 +119,11 @@ impl Host {
             let watching = stream::watch_engine(streams, mappings, clock.clone(), orders.subscribe());
             pollers.push(runtime.spawn(watching));
         }
+        let mapped = triggers.queues.iter().map(|mapping| mapping.queue.clone());
+        let inboxes = inboxes.keys().map(|function| inbox_name(function));
         let desk = Desk {
             work,
+            emptied: mapped.chain(inboxes).collect(),
             triggers: triggers.clone(),
             streams: streams.clone(),
             orders: Arc::clone(&orders),
@@ -132,6 +145,16 @@ impl Host {
             }
         }
     }
+}
+
+/// The functions that are handed events of a bus, and what becomes of those they fail to handle.
+fn inboxes(template: &Template) -> BTreeMap<String, Failure> {
+    let functions = template.functions.iter();
+    let handed = |name: &str| template.triggers.rules.iter().any(|rule| rule.function == name);
+    functions
+        .filter(|function| handed(&function.name))
+        .map(|function| (function.name.clone(), function.failure.clone()))
+        .collect()
 }
 
 impl Drop for Host {
@@ -182,8 +205,8 @@ impl Desk {
     fn queues_are_empty(&self) -> Result<bool, Refusal> {
         let queues = &self.work.queues;
         let mut empty = true;
-        for mapping in &self.triggers.queues {
-            let queue = queues.find(&mapping.queue)?;
+        for name in &self.emptied {
+            let queue = queues.find(name)?;
             queues.hurry(queue)?;
             let counts = queues.counts(queue)?;
             empty &= counts.visible + counts.in_flight + counts.delayed == 0;

@@ -1,15 +1,18 @@
 //! The local stack: the service on one machine, as it is deployed.
 //!
 //! It reads `template.yaml` and carries out what that says: the tables on an embedded DynamoDB,
-//! the functions in this process behind an HTTP server that does API Gateway's part, each with
-//! the environment and the policy it has in AWS. On top comes `/_local`: tokens, a clock that
-//! can be moved, a description.
+//! the queues and the event bus on files of its own, the functions in this process behind an HTTP
+//! server that does API Gateway's part and an event host that does the rest, each with the
+//! environment and the policy it has in AWS. On top comes `/_local`: tokens, a clock that can be
+//! moved, a look into queues and bus, a description.
 //!
 //! The rest of the system does not know that it exists. It must not know what the functions do.
 
+mod bus;
 mod clock;
 mod control;
 mod data_dir;
+pub mod demo;
 mod engine;
 mod expiry;
 mod fields;

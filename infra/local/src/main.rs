@@ -5,7 +5,7 @@ use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use usage_local::{ADMIN_KEY, Options, SERVICE_KEY, Stack};
+use usage_local::{ADMIN_KEY, Options, SERVICE_KEY, Stack, demo};
 
 /// The usage metering service on this machine: the API on an embedded DynamoDB, no account, no
 /// Docker.
@@ -21,6 +21,9 @@ struct Arguments {
     /// Keep nothing.
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
+    /// Load twelve weeks of believable usage of four customers.
+    #[arg(long)]
+    demo: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,6 +51,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         data_dir: (!arguments.ephemeral).then_some(arguments.data_dir),
     })
     .await?;
+    if arguments.demo {
+        demo::load(&stack, |day, of| eprint!("\rloading usage: day {day} of {of}")).await?;
+        eprintln!();
+    }
     let mut out = std::io::stdout();
     writeln!(out, "{}", greeting(&stack.url()))?;
     writeln!(out, "ready {}", stack.url())?;

@@ -1,8 +1,9 @@
-//! Enforces a function's policy on every request it sends to DynamoDB and SQS.
+//! Enforces a function's policy on every request it sends to DynamoDB, SQS and
+//! EventBridge.
 //!
 //! It stands between the function's SDK and the engine, as IAM does, so that a permission
-//! missing from the template fails here and not first in AWS. It reads which tables, indexes and
-//! queues a request touches and nothing else of it.
+//! missing from the template fails here and not first in AWS. It reads which tables, indexes,
+//! queues and buses a request touches and nothing else of it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,11 +22,15 @@ use aws_smithy_types::body::SdkBody;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
-use crate::template::{Function, Statement, queue_arn, table_arn};
+use crate::{
+    bus::DEFAULT_BUS,
+    template::{Function, Statement, bus_arn, queue_arn, table_arn},
+};
 
 /// How the services' protocols name them.
 const DYNAMODB: &str = "DynamoDB_20120810";
 const SQS: &str = "AmazonSQS";
+const EVENTS: &str = "AWSEvents";
 
 /// The SDK's connection to the engine, with the policy of `function` on it.
 pub fn enforced(function: &Function, inner: SharedHttpClient) -> SharedHttpClient {
@@ -83,6 +88,7 @@ impl Policy {
         let accesses = match service {
             DYNAMODB => accesses(operation, body),
             SQS => queue_access(operation, body).map(|access| vec![access]),
+            EVENTS => bus_accesses(operation, body),
             _ => None,
         };
         let Some(accesses) = accesses else {
@@ -141,6 +147,32 @@ fn queue_access(operation: &str, body: &[u8]) -> Option<Access> {
     let name = to.queue_url.or(to.queue_name)?;
     let name = name.rsplit('/').next().unwrap_or_default();
     Some((format!("sqs:{action}"), queue_arn(name)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ToBuses {
+    entries: Vec<ToBus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ToBus {
+    event_bus_name: Option<String>,
+}
+
+/// What a request to buses needs, which it names by name or ARN.
+fn bus_accesses(operation: &str, body: &[u8]) -> Option<Vec<Access>> {
+    if operation != "PutEvents" {
+        return None;
+    }
+    let to: ToBuses = serde_json::from_slice(body).ok()?;
+    let accesses = to.entries.into_iter().map(|entry| {
+        let bus = entry.event_bus_name.unwrap_or_else(|| DEFAULT_BUS.to_owned());
+        let name = bus.rsplit('/').next().unwrap_or_default();
+        ("events:PutEvents".to_owned(), bus_arn(name))
+    });
+    Some(accesses.collect())
 }
 
 /// What a request to tables needs; none if it cannot be told.
@@ -213,6 +245,10 @@ mod tests {
                 Statement {
                     actions: vec!["sqs:SendMessage".to_owned(), "sqs:GetQueueUrl".to_owned()],
                     resources: vec![queue_arn("Alerts")],
+                },
+                Statement {
+                    actions: vec!["events:PutEvents".to_owned()],
+                    resources: vec![bus_arn("Usage")],
                 },
             ],
         }
@@ -310,5 +346,19 @@ mod tests {
         }
         let mistaken = refusal_by("Other", "GetItem", json!({"TableName": "State"}));
         assert!(mistaken.is_some(), "another service with an operation of the same name");
+    }
+
+    #[test]
+    fn buses_are_allowed_by_name_entry_by_entry() {
+        let put = |buses: &[Option<String>]| {
+            let entry = |bus: &Option<String>| json!({"EventBusName": bus});
+            let entries: Vec<_> = buses.iter().map(entry).collect();
+            refusal_by(EVENTS, "PutEvents", json!({"Entries": entries}))
+        };
+        let own = || Some("Usage".to_owned());
+        assert_eq!(put(&[own(), Some(bus_arn("Usage"))]), None);
+        assert!(put(&[own(), None]).is_some_and(|refusal| refusal.contains("event-bus/default")));
+        assert!(put(&[Some("Other".to_owned())]).is_some_and(|refusal| refusal.contains("event-bus/Other")));
+        assert!(refusal_by(EVENTS, "DeleteRule", json!({})).is_some());
     }
 }

@@ -67,9 +67,9 @@ impl Queues {
         &self.0.base
     }
 
-    /// The queues by name.
+    /// The queues by name, but for those that no address names.
     pub fn all(&self) -> impl Iterator<Item = &Queue> {
-        self.0.queues.values()
+        self.0.queues.values().filter(|queue| !queue.name.contains('/'))
     }
 
     /// The queue of a name.
@@ -175,7 +175,7 @@ impl Queues {
     /// Deletes what is past its retention.
     pub fn expire(&self) -> Result<usize, Refusal> {
         let (store, now_ms) = (self.store(), self.now_ms());
-        self.all().map(|queue| store.expire(queue, now_ms)).sum()
+        self.0.queues.values().map(|queue| store.expire(queue, now_ms)).sum()
     }
 
     /// How a queue is filled.

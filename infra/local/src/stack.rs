@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     StackError,
+    bus::{self, Bus},
     clock::Clock,
     control::{self, Control},
     data_dir::DataDir,
@@ -60,6 +61,7 @@ pub struct Stack {
     server: Server,
     host: Host,
     queue_server: Server,
+    bus_server: Server,
     background: Background,
     _engine: Engine,
     _data_dir: DataDir,
@@ -82,6 +84,7 @@ struct Parts {
     clock: Clock,
     endpoint: Endpoint,
     queues: Queues,
+    bus: Bus,
 }
 
 impl Stack {
@@ -97,7 +100,11 @@ impl Stack {
         let queues_at = format!("http://{}", queue_port.address()?);
         let template = Template::parse(EMBEDDED, &parameters(&url), &queues_at)?;
         let engine = Engine::start(&data_dir.database(), &template.tables)?;
-        let queues = Queues::open(&data_dir.queues(), &template.queues, &clock, &queues_at)?;
+        let kept = [template.queues.clone(), bus::inboxes(&template)].concat();
+        let queues = Queues::open(&data_dir.queues(), &kept, &clock, &queues_at)?;
+        let bus = Bus::new(&template, &queues, &clock);
+        let bus_server = Port::hold(0, background.handle())?;
+        let bus_server = bus_server.serve_plainly(bus::router(bus.clone()), background.handle())?;
         let streams = Streams::open(&data_dir.database(), &data_dir.streams())?;
         let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
         let parts = Parts {
@@ -105,12 +112,12 @@ impl Stack {
             endpoint: endpoint(engine.url()),
             clock,
             queues,
+            bus,
             template,
         };
         let functions = parts.deploy(&plain_http())?;
-        let triggers = &parts.template.triggers;
         let host = Host::start(
-            triggers,
+            &parts.template,
             &parts.queues,
             &streams,
             &functions,
@@ -125,6 +132,7 @@ impl Stack {
             server,
             host,
             queue_server,
+            bus_server,
             background,
             _engine: engine,
             _data_dir: data_dir,
@@ -145,6 +153,11 @@ impl Stack {
     /// Where the queues answer, and as whom.
     pub fn sqs_endpoint(&self) -> Endpoint {
         endpoint(self.parts.queues.base().to_owned())
+    }
+
+    /// Where the event bus answers, and as whom.
+    pub fn events_endpoint(&self) -> Endpoint {
+        endpoint(self.bus_server.url())
     }
 
     /// The name of the table of events.
@@ -177,6 +190,7 @@ impl Stack {
         self.server.stop().await;
         self.host.stop().await;
         self.queue_server.stop().await;
+        self.bus_server.stop().await;
     }
 }
 
@@ -218,6 +232,7 @@ impl Parts {
             clock: self.clock.clone(),
             moving: Mutex::new(()),
             queues: self.queues.clone(),
+            bus: self.bus.clone(),
             host,
             issuer,
             client: dynamodb_client(&self.endpoint, Some(plain_http())),

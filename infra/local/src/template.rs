@@ -9,6 +9,7 @@ mod event;
 mod function;
 mod node;
 mod queue;
+mod rule;
 mod schedule;
 mod scope;
 mod stream;
@@ -23,6 +24,7 @@ pub use function::{Function, Statement};
 #[cfg(test)]
 pub use queue::Redrive;
 pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
+pub use rule::{Failure, Rule, bus_arn};
 pub use schedule::Schedule;
 pub use scope::{stream_arn, table_arn};
 pub use stream::StreamMapping;
@@ -72,6 +74,8 @@ const ATTRIBUTES: [&str; 6] = [
 
 const HTTP_API: [&str; 4] = ["Description", "FailOnWarnings", "StageName", "Tags"];
 
+const EVENT_BUS: [&str; 3] = ["Description", "Name", "Tags"];
+
 /// What in the template is wrong, or not understood, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("template.yaml: {place}: {problem}")]
@@ -93,6 +97,8 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// The queues, by name.
     pub queues: Vec<Queue>,
+    /// The event buses, by name: here the same as in the template.
+    pub buses: Vec<String>,
 }
 
 impl Template {
@@ -113,6 +119,7 @@ impl Template {
             triggers: Triggers::default(),
             tables: Vec::new(),
             queues: Vec::new(),
+            buses: Vec::new(),
         };
         for (name, resource) in resources.entries()? {
             template.add(name, Node::new(name, resource), &scope, &defaults)?;
@@ -190,6 +197,10 @@ impl Template {
                 self.triggers.read(name, properties, scope)?;
             }
             "AWS::DynamoDB::Table" => self.tables.push(table::read(name, properties)?),
+            "AWS::Events::EventBus" => {
+                properties.only(&EVENT_BUS)?;
+                self.buses.push(name.to_owned());
+            }
             "AWS::Serverless::HttpApi" => {
                 properties.only(&HTTP_API)?;
                 let stage = properties.required("StageName")?;

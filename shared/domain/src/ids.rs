@@ -67,6 +67,14 @@ pub fn event_id_from_bits(bits: u128) -> String {
     format!("{EVENT_PREFIX}{bits:032x}")
 }
 
+/// The id of a subscription that was given none, from all that was said about it: `sub_` and 32 hex
+/// digits. The same again is the same subscription.
+pub fn subscription_id_of(said: &str) -> String {
+    let digest = Sha256::digest(said.as_bytes());
+    let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+    format!("sub_{}", hex.collect::<String>())
+}
+
 /// The 128 bits of an event's id; None when the text is not exactly what [`event_id_from_bits`] writes.
 pub fn event_id_bits(id: &str) -> Option<u128> {
     let hex = id.strip_prefix(EVENT_PREFIX)?;

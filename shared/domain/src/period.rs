@@ -5,12 +5,14 @@
 
 mod boundary;
 pub mod instant;
+mod timeline;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday};
 use chrono_tz::Tz;
 use serde::Serialize;
 
 pub use instant::{instant_option, instant_text, parse_instant};
+pub use timeline::{RENEWALS_MAX, Timeline};
 
 /// How far back an event's timestamp may lie, in days of 24 hours (`semantics.md`, "Periods").
 pub const BACK_DAYS_MAX: i64 = 35;

@@ -177,17 +177,15 @@ pub fn adjustment(entry: &Adjustment) -> Value {
 
 /// A subscription as callers see it.
 pub fn subscription(subscription: &Subscription, now: DateTime<Utc>) -> Result<Value, Problem> {
-    let period = subscription
-        .schedule
-        .period_at(now.max(subscription.starts_at))
-        .ok_or_else(|| Problem::internal("the period is out of range"))?;
+    let period = subscription.current_period(now)?;
+    let status = subscription.status_at(now);
     Ok(json!({
-        "id": subscription.id, "user_id": subscription.user_id, "plan": subscription.plan(), "status": subscription.status.as_str(),
-        "timezone": subscription.schedule.zone.name(), "billing_anchor": instant(subscription.billing_anchor),
-        "period_length": subscription.schedule.length.as_str(), "starts_at": instant(subscription.starts_at),
+        "id": subscription.id, "user_id": subscription.user_id, "plan": subscription.plan(), "status": status.as_str(),
+        "timezone": subscription.timeline.zone().name(), "billing_anchor": instant(subscription.timeline.anchor_instant()),
+        "period_length": subscription.timeline.length().as_str(), "starts_at": instant(subscription.starts_at),
         "current_period_start": instant(period.start), "current_period_end": instant(period.end),
         "created_at": instant(subscription.created_at), "cancel_at": instant_opt(subscription.cancel_at),
-        "cancelled_at": instant_opt(subscription.cancelled_at),
+        "cancelled_at": instant_opt(subscription.ended_at(now)),
     }))
 }
 

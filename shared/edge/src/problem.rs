@@ -306,7 +306,8 @@ impl Problem {
         })
     }
 
-    fn errors_value(&self) -> Value {
+    /// The wrong fields as callers see them.
+    pub fn errors_value(&self) -> Value {
         let error =
             |error: &FieldError| json!({"pointer": error.pointer, "code": error.code.as_str(), "detail": error.detail});
         self.errors.iter().map(error).collect()
@@ -315,6 +316,11 @@ impl Problem {
     /// The wrong fields.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
+    }
+
+    /// The sentence for the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Its kind.

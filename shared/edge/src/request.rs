@@ -128,20 +128,7 @@ impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _app: &Arc<App>) -> Result<Self, Problem> {
-        let content_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let media_type = content_type
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default()
-            .trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "Send the body with Content-Type: application/json.",
-            ));
-        }
+        require_media_type(&request, "application/json")?;
         Self::from_media_type(request).await
     }
 }
@@ -165,6 +152,42 @@ impl JsonBody {
             Problem::new(Code::MalformedJson, detail)
         })
     }
+}
+
+/// A body of lines, each a JSON text by itself (`application/x-ndjson`).
+#[derive(Debug)]
+pub struct LinesBody(pub String);
+
+impl FromRequest<Arc<App>> for LinesBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _app: &Arc<App>) -> Result<Self, Problem> {
+        require_media_type(&request, "application/x-ndjson")?;
+        let malformed = |detail: &str| Problem::new(Code::MalformedJson, detail);
+        let text = String::from_utf8(read_body(request).await?.to_vec());
+        let text = text.map_err(|_| malformed("The body is not UTF-8."))?;
+        if text.is_empty() {
+            return Err(malformed("The body is empty; it must hold JSON objects, one per line."));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// Refuses a body that says it is something else.
+fn require_media_type(request: &Request, wanted: &str) -> Result<(), Problem> {
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if media_type.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    let detail = format!("Send the body with Content-Type: {wanted}.");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
 async fn read_body(request: Request) -> Result<Bytes, Problem> {

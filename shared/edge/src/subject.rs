@@ -40,10 +40,19 @@ impl Named {
 
     /// The subscription; 404 if it is not the user's.
     pub async fn target(&self, app: &App, call: &Call) -> Result<Arc<Target>, Problem> {
+        self.resolve(app, call, false).await
+    }
+
+    /// The subscription as it is at this moment, for changes that depend on it.
+    pub async fn target_now(&self, app: &App, call: &Call) -> Result<Arc<Target>, Problem> {
+        self.resolve(app, call, true).await
+    }
+
+    async fn resolve(&self, app: &App, call: &Call, fresh: bool) -> Result<Arc<Target>, Problem> {
         let user = self.user(call)?;
         let found = app
             .store
-            .subscription_resolve(&user, self.subscription_id.as_deref(), false, call.info.now)
+            .subscription_resolve(&user, self.subscription_id.as_deref(), fresh, call.info.now)
             .await?;
         found.ok_or_else(|| Problem::not_found("subscription"))
     }

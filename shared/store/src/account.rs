@@ -2,11 +2,12 @@
 //! that holds until the first one exists.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
 
 use crate::{
     Store, StoreError,
     configuration::Configuration,
-    item::{Item, Reader, s},
+    item::{Item, Reader, at, put_some, s},
     keys::{OWNER, Owner},
 };
 
@@ -39,13 +40,24 @@ impl Status {
     }
 }
 
+/// A subscription in its user's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Whether it takes enforced usage.
+    pub status: Status,
+    /// When it will end, or ended, if that is decided.
+    pub cancel_at: Option<DateTime<Utc>>,
+}
+
 /// A user as the store knows them.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     /// The limits of the implicit subscription.
     pub configuration: Configuration,
     /// The user's subscriptions in the order of their creation.
-    pub subscriptions: Vec<(String, Status)>,
+    pub subscriptions: Vec<Listed>,
 }
 
 impl Account {
@@ -53,7 +65,11 @@ impl Account {
         let read = Reader::new(item, "account");
         let subscription = |one: Reader<'_>| {
             let status = Status::parse(&one.text("status")?).ok_or_else(|| one.corrupt("status"))?;
-            Ok((one.text("id")?, status))
+            Ok(Listed {
+                id: one.text("id")?,
+                status,
+                cancel_at: one.instant_opt("cancel_at")?,
+            })
         };
         Ok(Self {
             configuration: Configuration::read(&read)?,
@@ -61,21 +77,21 @@ impl Account {
         })
     }
 
-    /// The first active subscription: the user's default one.
-    pub fn default_subscription(&self) -> Option<&str> {
+    /// The first active subscription: the user's default one. One whose end is decided is no more
+    /// active from that instant on, whether or not anybody has noted it.
+    pub fn default_subscription(&self, now: DateTime<Utc>) -> Option<&str> {
         self.subscriptions
             .iter()
-            .find(|(_, status)| *status == Status::Active)
-            .map(|(id, _)| id.as_str())
+            .find(|one| one.status == Status::Active && one.cancel_at.is_none_or(|at| now < at))
+            .map(|one| one.id.as_str())
     }
 }
 
 /// An entry of the list of subscriptions.
-pub(crate) fn entry(id: &str, status: Status) -> AttributeValue {
-    AttributeValue::M(Item::from([
-        ("id".into(), s(id)),
-        ("status".into(), s(status.as_str())),
-    ]))
+pub(crate) fn entry(id: &str, status: Status, cancel_at: Option<DateTime<Utc>>) -> AttributeValue {
+    let mut item = Item::from([("id".into(), s(id)), ("status".into(), s(status.as_str()))]);
+    put_some(&mut item, "cancel_at", cancel_at.map(at));
+    AttributeValue::M(item)
 }
 
 impl Store {

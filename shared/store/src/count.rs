@@ -57,6 +57,12 @@ impl Confirmed {
         }
     }
 
+    /// Whether the attempt is known to be confirmed.
+    pub(crate) fn knows(&self, key: &CounterKey, attempt: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).is_some_and(|own| own.iter().any(|name| name == attempt))
+    }
+
     pub(crate) fn take(&self, key: &CounterKey) -> Vec<String> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut attempts) = known.remove(key) else {

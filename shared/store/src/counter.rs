@@ -47,6 +47,8 @@ pub struct Counter {
     pub holds: BTreeMap<String, Hold>,
     /// Closed for ever: the period has its statement.
     pub sealed: bool,
+    /// From when on a standing counter takes no more, since its subscription ends there.
+    pub ended: Option<DateTime<Utc>>,
     /// Incremented by changes of gauges and leases.
     pub version: u64,
     /// Incremented by each reset; events remember it.
@@ -111,6 +113,7 @@ impl Counter {
             pending: BTreeMap::new(),
             holds: BTreeMap::new(),
             sealed: false,
+            ended: None,
             version: 0,
             arm: 0,
             arms: BTreeMap::new(),
@@ -141,12 +144,12 @@ impl Counter {
         found.map(|(attempt, _)| attempt.as_str())
     }
 
-    /// The most that could be left at `now` if everything pending were taken back.
-    pub(crate) fn possible(&self, now: DateTime<Utc>) -> Decimal {
-        let pending: Decimal = self
-            .pending
-            .values()
-            .map(Pending::total)
+    /// The most that could be left at `now` if everything pending were taken back but what is
+    /// `kept`.
+    pub(crate) fn possible(&self, now: DateTime<Utc>, kept: impl Fn(&str) -> bool) -> Decimal {
+        let open = self.pending.iter().filter(|(attempt, _)| !kept(attempt));
+        let pending: Decimal = open
+            .map(|(_, entry)| entry.total())
             .filter(|total| *total > Decimal::ZERO)
             .sum();
         self.cap - self.used - self.held(now) + pending
@@ -207,6 +210,7 @@ impl Counter {
             pending: read.map_of("pending", Pending::read)?,
             holds: read.map_of("holds", Hold::read)?,
             sealed: read.has("sealed"),
+            ended: read.instant_opt("ended")?,
             version: read.integer("version")?,
             arm: read.integer("arm")?,
             arms: numbers(&read, "arms")?,

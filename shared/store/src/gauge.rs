@@ -120,7 +120,7 @@ impl Store {
                     Born::Closed => return Ok(Charged::Closed),
                 }
             };
-            if counter.sealed {
+            if counter.sealed || counter.ended.is_some_and(|at| at <= draft.now) {
                 return Ok(Charged::Closed);
             }
             let present = charge.target.period_at(draft.now)?;

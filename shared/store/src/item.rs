@@ -135,6 +135,17 @@ impl<'a> Reader<'a> {
             .transpose()
     }
 
+    /// A list of instants; an absent one is empty.
+    pub fn instants(&self, name: &str) -> Result<Vec<DateTime<Utc>>, StoreError> {
+        let list = match self.item.get(name) {
+            None => return Ok(Vec::new()),
+            Some(AttributeValue::L(list)) => list,
+            Some(_) => return Err(self.corrupt(name)),
+        };
+        let instants = list.iter().map(|value| keys::parse_instant(value.as_s().ok()?));
+        instants.collect::<Option<_>>().ok_or_else(|| self.corrupt(name))
+    }
+
     /// A map; an absent one is empty.
     pub fn map(&self, name: &str) -> Result<HashMap<String, AttributeValue>, StoreError> {
         match self.item.get(name) {

@@ -111,6 +111,11 @@ pub fn counters_from(start: DateTime<Utc>) -> String {
     format!("{COUNTER}{}", instant(start))
 }
 
+/// What the sort keys of an owner's counters of the period that starts at `start` begin with.
+pub fn counters_of(start: DateTime<Utc>) -> String {
+    format!("{}#", counters_from(start))
+}
+
 /// The key of an event, or of the tombstone in its place.
 pub fn event(id: &str) -> String {
     format!("EVT#{id}")
@@ -221,6 +226,7 @@ mod tests {
         assert!(counters_from(start) < sk(Some(start)));
         assert!(sk(Some(start)) < sk(None));
         assert!(*sk(None) < *COUNTERS_END);
+        assert!(sk(Some(start)).starts_with(&counters_of(start)));
     }
 
     #[test]

@@ -26,8 +26,10 @@ pub mod metric;
 pub mod mutation;
 pub mod plan;
 pub mod quota;
+pub mod renewal;
 pub mod reset;
 pub mod resolve;
+mod seal;
 pub mod subscription;
 pub mod track;
 pub mod track_batch;
@@ -56,6 +58,7 @@ pub struct Store {
     pub(crate) context: Context,
     pub(crate) subscriptions: Arc<Cache>,
     pub(crate) confirmed: Arc<Confirmed>,
+    pub(crate) resolving: Arc<resolve::Resolving>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) metrics_known: Arc<metric::Cache>,
     pub(crate) plans_known: Arc<plan::Cache>,
@@ -80,6 +83,7 @@ impl Store {
             context,
             subscriptions: Arc::default(),
             confirmed: Arc::default(),
+            resolving: Arc::default(),
             denials: Arc::default(),
             metrics_known: Arc::default(),
             plans_known: Arc::default(),

@@ -28,7 +28,7 @@ use crate::{
     keys::{OWNER, Owner},
     mutation::{Committed, MutationRecord, Transacted, built, update},
     plan::Versions,
-    subscription::Target,
+    subscription::{Subscription, Target},
 };
 
 /// How often a limit change looks again.
@@ -39,6 +39,8 @@ const COUNTERS_MAX: usize = 97;
 /// An owner and its running counters, as a limit change finds them.
 #[derive(Debug, Clone)]
 pub struct Limited {
+    /// The owner as it is, whatever was known of it before.
+    pub target: Target,
     /// The owner's limits and their guards.
     pub configuration: Configuration,
     /// Counters of the present and later periods, and the standing ones.
@@ -107,15 +109,23 @@ impl Counter {
 impl Store {
     /// An owner with its running counters, strongly read; none if there is no such subscription.
     pub async fn limited_get(&self, target: &Target, now: DateTime<Utc>) -> Result<Option<Limited>, StoreError> {
-        let start = target.period_at(now)?.start;
-        let (own, counters) = self.counters_list(&target.owner, start).await?;
-        let configuration = match (&own, &target.owner) {
-            (Some(item), _) => Configuration::read(&Reader::new(item, "owner"))?,
-            (None, Owner::None(_)) => Configuration::default(),
+        let known = target.period_at(now)?.start;
+        let (own, mut counters) = self.counters_list(&target.owner, known).await?;
+        let (target, configuration) = match (&own, &target.owner) {
+            (Some(item), Owner::None(_)) => (target.clone(), Configuration::read(&Reader::new(item, "owner"))?),
+            (Some(item), Owner::Subscription(_)) => {
+                let found = Subscription::from_item(item)?;
+                (Target::of(&found, now), found.configuration)
+            }
+            (None, Owner::None(_)) => (target.clone(), Configuration::default()),
             (None, Owner::Subscription(_)) => return Ok(None),
         };
+        // A renewal that was not known begins a later period.
+        let start = target.period_at(now)?.start;
+        counters.retain(|counter| counter.key.period_start.is_none_or(|own| own >= start));
         let versions = self.versions_of(&configuration.limits, start, now).await?;
         Ok(Some(Limited {
+            target,
             configuration,
             counters,
             versions,
@@ -139,7 +149,7 @@ impl Store {
                 return Ok(None);
             };
             let planned = plan(&found)?;
-            match self.limits_commit(target, &found, &planned, now).await? {
+            match self.limits_commit(&found, &planned, now).await? {
                 Committed::Unmet(_) => self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await,
                 done => return Ok(Some(done)),
             }
@@ -149,13 +159,13 @@ impl Store {
 
     async fn limits_commit(
         &self,
-        target: &Target,
         found: &Limited,
         planned: &Planned,
         now: DateTime<Utc>,
     ) -> Result<Committed, StoreError> {
         let configuration = found.configuration.changed(planned.limits.clone(), now);
         let limits = &configuration.limits;
+        let target = &found.target;
         let present = target.period_at(now)?;
         let versions = self.versions_of(limits, present.start, now).await?;
         let mut items = vec![update(self.change_owner(

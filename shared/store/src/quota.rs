@@ -20,6 +20,8 @@ const SETTLE_TURNS_MAX: u32 = 8;
 /// Quotas of one owner in its present period.
 #[derive(Debug, Clone)]
 pub struct Quotas {
+    /// The owner as it is.
+    pub target: Target,
     /// The owner's limits.
     pub configuration: Configuration,
     /// The present period.
@@ -28,21 +30,15 @@ pub struct Quotas {
     pub counters: Vec<Counter>,
 }
 
-impl Target {
+impl Limited {
     /// The counter of a metric as it would be born now, in the present period.
-    pub fn unborn(
-        &self,
-        limited: &Limited,
-        metric: &Metric,
-        period: Period,
-        now: DateTime<Utc>,
-    ) -> Result<Counter, StoreError> {
-        let limits = &limited.configuration.limits;
-        let terms = limits.terms(&limited.versions, &metric.metric_type, period.start, now)?;
+    pub fn unborn(&self, metric: &Metric, period: Period, now: DateTime<Utc>) -> Result<Counter, StoreError> {
+        let limits = &self.configuration.limits;
+        let terms = limits.terms(&self.versions, &metric.metric_type, period.start, now)?;
         Ok(Counter::new(
-            self.counter_key(metric, &period),
-            &self.user_id,
-            &self.subscription_id,
+            self.target.counter_key(metric, &period),
+            &self.target.user_id,
+            &self.target.subscription_id,
             metric,
             period,
             terms,
@@ -52,13 +48,8 @@ impl Target {
 
 impl Quotas {
     /// The present counters of an owner. The catalogue must know every metric that is limited.
-    pub fn of(
-        target: &Target,
-        limited: Limited,
-        catalogue: &Catalogue,
-        now: DateTime<Utc>,
-    ) -> Result<Self, StoreError> {
-        let period = target.period_at(now)?;
+    pub fn of(limited: Limited, catalogue: &Catalogue, now: DateTime<Utc>) -> Result<Self, StoreError> {
+        let period = limited.target.period_at(now)?;
         let mut counters: Vec<Counter> = limited
             .counters
             .iter()
@@ -71,10 +62,11 @@ impl Quotas {
             .into_iter()
             .filter(|metric| !born.contains(&metric.metric_type))
         {
-            counters.push(target.unborn(&limited, metric, period, now)?);
+            counters.push(limited.unborn(metric, period, now)?);
         }
         counters.sort_by(|a, b| a.key.metric_type.cmp(&b.key.metric_type));
         Ok(Self {
+            target: limited.target,
             configuration: limited.configuration,
             period,
             counters,
@@ -94,30 +86,32 @@ impl Counter {
 }
 
 impl Store {
-    /// The counter of one metric in the present period: one strong read; a second one of the
-    /// owner where nothing was used yet. None if there is no such subscription.
+    /// The counter of one metric in the present period, and the owner: one strong read; a second one
+    /// of the owner where nothing was used yet, or where what is known of it is behind. None if there
+    /// is no such subscription.
     pub async fn quota_get(
         &self,
         target: &Target,
         metric: &Metric,
         now: DateTime<Utc>,
-    ) -> Result<Option<Counter>, StoreError> {
+    ) -> Result<Option<(Target, Counter)>, StoreError> {
         let period = target.period_at(now)?;
-        let key = target.counter_key(metric, &period);
-        let found = self.counter_get(&key).await?;
-        if let Some(counter) = &found
-            && !counter.is_behind(&period)
+        let found = self.counter_get(&target.counter_key(metric, &period)).await?;
+        if let Some(counter) = found
+            && !(counter.sealed || counter.ended.is_some() || counter.is_behind(&period))
         {
-            return Ok(Some(self.with_denials(self.settled(counter.clone()).await?)));
+            return Ok(Some((target.clone(), self.with_denials(self.settled(counter).await?))));
         }
         let Some(limited) = self.limited_get(target, now).await? else {
             return Ok(None);
         };
-        if let Some(counter) = found {
-            let counter = limited.present(&counter, &period, now)?;
-            return Ok(Some(self.with_denials(counter)));
-        }
-        Ok(Some(target.unborn(&limited, metric, period, now)?))
+        let period = limited.target.period_at(now)?;
+        let key = limited.target.counter_key(metric, &period);
+        let counter = match limited.counters.iter().find(|counter| counter.key == key) {
+            Some(counter) => limited.present(&self.settled(counter.clone()).await?, &period, now)?,
+            None => limited.unborn(metric, period, now)?,
+        };
+        Ok(Some((limited.target, self.with_denials(counter))))
     }
 
     /// All quotas of an owner in its present period: one strong query. None if there is no such
@@ -133,7 +127,7 @@ impl Store {
         let overrides = limited.configuration.limits.overrides.keys();
         let named = overrides.chain(plan.into_iter().flatten()).map(String::as_str);
         let catalogue = self.metrics(named, now).await?;
-        let mut quotas = Quotas::of(target, limited, &catalogue, now)?;
+        let mut quotas = Quotas::of(limited, &catalogue, now)?;
         for counter in &mut quotas.counters {
             *counter = self.with_denials(self.settled(counter.clone()).await?);
         }

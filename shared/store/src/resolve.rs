@@ -4,6 +4,12 @@
 //! the event names it or it is still pending; settling is conditional on the entry, so it happens
 //! once.
 
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
 use aws_sdk_dynamodb::{
     error::SdkError,
     operation::update_item::UpdateItemError,
@@ -26,6 +32,11 @@ use crate::{
 pub const STALE: TimeDelta = TimeDelta::seconds(60);
 /// From how many entries on a writer cleans up at once, to keep the item below 1 KB.
 pub const PENDING_CROWDED: usize = 8;
+/// How long a writer waits at first for entries that could make room; each time by as much longer.
+/// In all a quarter of a second, since each look takes an unmet write on a counter that is hot.
+const WAIT: Duration = Duration::from_millis(25);
+/// How often it waits.
+const WAITS_MAX: u32 = 4;
 /// How many entries one look at a counter resolves.
 const RESOLVED_MAX: usize = 8;
 
@@ -36,6 +47,33 @@ pub(crate) enum Resolved {
     Settled,
     /// Its writer may still be at work.
     Undecided,
+}
+
+/// The counters whose entries somebody in this instance looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Resolving(Mutex<HashSet<CounterKey>>);
+
+/// The turn to look; it ends with this.
+struct Turn<'a> {
+    resolving: &'a Resolving,
+    key: CounterKey,
+}
+
+impl Resolving {
+    fn enter(&self, key: &CounterKey) -> Option<Turn<'_>> {
+        let mut looked_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked_at.insert(key.clone()).then(|| Turn {
+            resolving: self,
+            key: key.clone(),
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut looked_at = self.resolving.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked_at.remove(&self.key);
+    }
 }
 
 impl Store {
@@ -70,16 +108,42 @@ impl Store {
         Ok(!stale.is_empty())
     }
 
-    /// Looks at some entries, whoever wrote them, and settles what can be; whether any was.
-    pub(crate) async fn resolve_some(&self, counter: &Counter) -> Result<bool, StoreError> {
-        // From a random place on, so that many who wait do not all ask the same.
+    /// Where what is pending could make room for a value: settles some of it, or waits for those who
+    /// do. False if it could not, or was waited for long enough.
+    pub(crate) async fn make_room(
+        &self,
+        counter: &Counter,
+        value: Decimal,
+        now: DateTime<Utc>,
+        waits: &mut u32,
+    ) -> Result<bool, StoreError> {
+        let kept = |attempt: &str| self.confirmed.knows(&counter.key, attempt);
+        if *waits == WAITS_MAX || counter.possible(now, kept) < value {
+            return Ok(false);
+        }
+        *waits += 1;
+        if !self.resolve_some(counter).await? {
+            self.context.sleep(WAIT * *waits).await;
+        }
+        Ok(true)
+    }
+
+    /// Looks at some entries, whoever wrote them, and settles what can be; whether any was. Of many
+    /// who wait in one instance, one looks.
+    async fn resolve_some(&self, counter: &Counter) -> Result<bool, StoreError> {
+        let Some(_turn) = self.resolving.enter(&counter.key) else {
+            return Ok(false);
+        };
+        // From a random place on, so that the instances do not all ask the same.
         let skip = usize::try_from(self.context.random() % counter.pending.len().max(1) as u128).unwrap_or(0);
         let entries = counter
             .pending
             .iter()
             .cycle()
             .skip(skip)
-            .take(counter.pending.len().min(RESOLVED_MAX));
+            .take(counter.pending.len())
+            .filter(|(attempt, _)| !self.confirmed.knows(&counter.key, attempt))
+            .take(RESOLVED_MAX);
         let mut settled = false;
         for (attempt, entry) in entries {
             settled |= self.resolve(&counter.key, attempt, entry).await? == Resolved::Settled;
@@ -95,8 +159,19 @@ impl Store {
         attempt: &str,
         entry: &Pending,
     ) -> Result<Resolved, StoreError> {
+        self.resolve_older(key, attempt, entry, STALE).await
+    }
+
+    /// As [`Store::resolve`], giving up what is older than `patience` and not confirmed.
+    pub(crate) async fn resolve_older(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        entry: &Pending,
+        patience: TimeDelta,
+    ) -> Result<Resolved, StoreError> {
         let now = self.context.now();
-        let is_stale = now - entry.at > STALE;
+        let is_stale = now - entry.at > patience;
         let ids: Vec<u128> = entry.events.iter().map(|(event, _)| *event).collect();
         let mut stored = self.events_stored(&ids, now).await?;
         let mut back = Decimal::ZERO;
@@ -188,7 +263,8 @@ impl Store {
     }
 }
 
-fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
+/// Whether an update was refused by its condition.
+pub(crate) fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
     matches!(
         error.as_service_error(),
         Some(UpdateItemError::ConditionalCheckFailedException(_))

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
     ids::NONE,
-    period::{PeriodLength, Schedule},
+    period::{Period, PeriodLength, Schedule, Timeline},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     configuration::{Configuration, Limits},
     error::failed,
     item::{Item, Reader, at, int, put_some, s},
-    keys::{self, OWNER, Owner},
+    keys::{self, CounterKey, OWNER, Owner},
     mutation::{Committed, MutationRecord, update},
     plan::Version,
 };
@@ -40,10 +40,8 @@ pub struct Subscription {
     pub id: String,
     /// Whose it is.
     pub user_id: String,
-    /// How its periods run.
-    pub schedule: Schedule,
-    /// The anchor as an instant.
-    pub billing_anchor: DateTime<Utc>,
+    /// How its periods run, and ran.
+    pub timeline: Timeline,
     /// Usage before it is history.
     pub starts_at: DateTime<Utc>,
     /// Whether it takes enforced usage.
@@ -54,6 +52,8 @@ pub struct Subscription {
     pub cancel_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// Starts of periods that were ended early and are yet to be sealed.
+    pub sealing: Vec<DateTime<Utc>>,
     /// Its limits and their guards.
     pub configuration: Configuration,
     /// A hash of the request that created it, to tell the same request again from another one.
@@ -66,6 +66,41 @@ impl Subscription {
         self.configuration.limits.plan.as_deref().unwrap_or(NONE)
     }
 
+    /// When it ended, if that is not after `now`.
+    pub fn ended_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.cancelled_at.or(self.cancel_at.filter(|at| *at <= now))
+    }
+
+    /// Whether it takes enforced usage at `now`.
+    pub fn status_at(&self, now: DateTime<Utc>) -> Status {
+        match self.ended_at(now) {
+            Some(_) => Status::Cancelled,
+            None => Status::Active,
+        }
+    }
+
+    /// The period that runs at `now`; the first one before the start, the last one after the end.
+    pub fn current_period(&self, now: DateTime<Utc>) -> Result<Period, StoreError> {
+        let period = Target::of(self, now).period_at(now.max(self.starts_at))?;
+        let end = self
+            .ended_at(now)
+            .filter(|end| period.contains(*end) && *end > period.start);
+        Ok(Period {
+            end: end.unwrap_or(period.end),
+            ..period
+        })
+    }
+
+    /// Whether no counter of that period may be born any more: it was closed, or ended early, or
+    /// the subscription ends before it.
+    fn closes(&self, period: &Period) -> bool {
+        self.configuration
+            .closed_until
+            .is_some_and(|until| period.start < until)
+            || self.timeline.is_cut(period)
+            || self.cancel_at.is_some_and(|at| at <= period.start)
+    }
+
     fn to_item(&self) -> Item {
         let mut item = self.configuration.limits.to_item();
         item.extend([
@@ -75,9 +110,9 @@ impl Subscription {
             ("kind_sort".into(), s(keys::by_instant(self.created_at, &self.id))),
             ("id".into(), s(&self.id)),
             ("user_id".into(), s(&self.user_id)),
-            ("timezone".into(), s(self.schedule.zone.name())),
-            ("billing_anchor".into(), at(self.billing_anchor)),
-            ("period_length".into(), s(self.schedule.length.as_str())),
+            ("timezone".into(), s(self.timeline.zone().name())),
+            ("billing_anchor".into(), at(self.timeline.first_anchor())),
+            ("period_length".into(), s(self.timeline.length().as_str())),
             ("starts_at".into(), at(self.starts_at)),
             ("status".into(), s(self.status.as_str())),
             ("created_at".into(), at(self.created_at)),
@@ -94,17 +129,17 @@ impl Subscription {
         let read = Reader::new(item, "subscription");
         let zone: Tz = read.text("timezone")?.parse().map_err(|_| read.corrupt("timezone"))?;
         let length = PeriodLength::parse(&read.text("period_length")?).ok_or_else(|| read.corrupt("period_length"))?;
-        let billing_anchor = read.instant("billing_anchor")?;
+        let first = Schedule::new(zone, read.instant("billing_anchor")?, length);
         Ok(Self {
             id: read.text("id")?,
             user_id: read.text("user_id")?,
-            schedule: Schedule::new(zone, billing_anchor, length),
-            billing_anchor,
+            timeline: Timeline::new(first, read.instants("renewals")?),
             starts_at: read.instant("starts_at")?,
             status: Status::parse(&read.text("status")?).ok_or_else(|| read.corrupt("status"))?,
             created_at: read.instant("created_at")?,
             cancel_at: read.instant_opt("cancel_at")?,
             cancelled_at: read.instant_opt("cancelled_at")?,
+            sealing: read.instants("sealing")?,
             configuration: Configuration::read(&read)?,
             created_as: read.text("created_as")?,
         })
@@ -120,10 +155,12 @@ pub struct Target {
     pub user_id: String,
     /// The subscription, or `none`.
     pub subscription_id: String,
-    /// How its periods run.
-    pub schedule: Schedule,
+    /// How its periods run, and ran.
+    pub timeline: Timeline,
     /// Usage before it is history; the implicit subscription has no start.
     pub starts_at: Option<DateTime<Utc>>,
+    /// When it ends, or ended, if that is decided.
+    pub ends_at: Option<DateTime<Utc>>,
     /// Whether it takes enforced usage.
     pub active: bool,
 }
@@ -135,21 +172,23 @@ impl Target {
             owner: Owner::None(user_id.to_owned()),
             user_id: user_id.to_owned(),
             subscription_id: NONE.to_owned(),
-            schedule: Schedule::utc_months(),
+            timeline: Timeline::new(Schedule::utc_months(), []),
             starts_at: None,
+            ends_at: None,
             active,
         }
     }
 
-    /// The target that a subscription is.
-    pub fn of(subscription: &Subscription) -> Self {
+    /// The target that a subscription is at `now`.
+    pub fn of(subscription: &Subscription, now: DateTime<Utc>) -> Self {
         Self {
             owner: Owner::Subscription(subscription.id.clone()),
             user_id: subscription.user_id.clone(),
             subscription_id: subscription.id.clone(),
-            schedule: subscription.schedule.clone(),
+            timeline: subscription.timeline.clone(),
             starts_at: Some(subscription.starts_at),
-            active: subscription.status == Status::Active,
+            ends_at: subscription.cancelled_at.or(subscription.cancel_at),
+            active: subscription.status_at(now) == Status::Active,
         }
     }
 }
@@ -170,7 +209,8 @@ impl Cache {
         let (since, target) = entries.get(key)?;
         // A clock that was moved back makes an entry old, too.
         let age = now - *since;
-        (age >= TimeDelta::zero() && age < CACHE_LIFE).then(|| target.clone())
+        let fresh = age >= TimeDelta::zero() && age < CACHE_LIFE;
+        (fresh && target.ends_at.is_none_or(|at| now < at)).then(|| target.clone())
     }
 
     fn put(&self, key: Asked, now: DateTime<Utc>, target: Arc<Target>) {
@@ -197,12 +237,12 @@ impl Store {
             return Ok(Some(target));
         }
         let found = match requested {
-            Some(NONE) | None => self.resolve_default(user_id, requested).await?,
+            Some(NONE) | None => self.resolve_default(user_id, requested, now).await?,
             Some(id) => self
                 .subscription_get(id)
                 .await?
                 .filter(|found| found.user_id == user_id)
-                .map(|found| Target::of(&found)),
+                .map(|found| Target::of(&found, now)),
         };
         let Some(target) = found.map(Arc::new) else {
             return Ok(None);
@@ -213,10 +253,15 @@ impl Store {
         Ok(Some(target))
     }
 
-    async fn resolve_default(&self, user_id: &str, requested: Option<&str>) -> Result<Option<Target>, StoreError> {
+    async fn resolve_default(
+        &self,
+        user_id: &str,
+        requested: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Target>, StoreError> {
         let account = self.account_get(user_id).await?;
         let implicit = Target::implicit(user_id, account.subscriptions.is_empty());
-        let Some(id) = account.default_subscription().filter(|_| requested.is_none()) else {
+        let Some(id) = account.default_subscription(now).filter(|_| requested.is_none()) else {
             return Ok(Some(implicit));
         };
         let found = self.subscription_get(id).await?;
@@ -225,7 +270,7 @@ impl Store {
             what: "account",
             attribute: "subscriptions".into(),
         })?;
-        Ok(Some(Target::of(&found)))
+        Ok(Some(Target::of(&found, now)))
     }
 
     /// A subscription, strongly read.
@@ -254,7 +299,7 @@ impl Store {
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(
                 ":one",
-                AttributeValue::L(vec![entry(&subscription.id, subscription.status)]),
+                AttributeValue::L(vec![entry(&subscription.id, subscription.status, None)]),
             )
             .expression_attribute_values(":zero", int(0))
             .expression_attribute_values(":step", int(1))
@@ -272,7 +317,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<Subscription>, Option<String>), StoreError> {
         let account = self.account_get(user_id).await?;
-        let mut ids: Vec<String> = account.subscriptions.into_iter().rev().map(|(id, _)| id).collect();
+        let mut ids: Vec<String> = account.subscriptions.into_iter().rev().map(|one| one.id).collect();
         if let Some(after) = after {
             ids = ids.into_iter().skip_while(|id| id != after).skip(1).collect();
         }
@@ -352,9 +397,31 @@ impl Store {
             Owner::None(user) => {
                 let account = self.account_get(user).await?;
                 Ok(account
-                    .default_subscription()
+                    .default_subscription(self.context.now())
                     .is_none()
                     .then_some(account.configuration))
+            }
+        }
+    }
+
+    /// The configuration under which a counter may be born; none if it may not: its period is
+    /// closed or none of its owner's (any more), or its owner takes no more.
+    pub(crate) async fn birthright(
+        &self,
+        key: &CounterKey,
+        period: &Period,
+    ) -> Result<Option<Configuration>, StoreError> {
+        let sums = key.period_start.is_some();
+        match &key.owner {
+            Owner::Subscription(id) => Ok(self.subscription_get(id).await?.and_then(|found| {
+                let exists = !sums || found.timeline.period_at(period.start).as_ref() == Some(period);
+                let takes = found.status_at(self.context.now()) == Status::Active;
+                (exists && takes && !(sums && found.closes(period))).then_some(found.configuration)
+            })),
+            Owner::None(_) => {
+                let configuration = self.configuration_get(&key.owner).await?;
+                let open = |own: &Configuration| !sums || own.closed_until.is_none_or(|until| until <= period.start);
+                Ok(configuration.filter(open))
             }
         }
     }

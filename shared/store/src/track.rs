@@ -3,9 +3,9 @@
 //! Sent twice: the identity finds the first. In parallel: one insertion wins, the other takes its
 //! count back. Out of order: the event's own time names its period. Dies half-way: see [`crate::count`].
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metering_domain::{
     ids::event_id_bits,
     metric::{Kind, Metric},
@@ -29,10 +29,6 @@ use crate::{
 const RESOLUTIONS_MAX: u32 = 4;
 /// How often one charge starts over: births, abandoned attempts and waits together.
 pub(crate) const TURNS_MAX: u32 = 40;
-/// How often a writer waits for entries that could make room.
-pub(crate) const WAITS_MAX: u32 = 10;
-/// How long it waits for them.
-pub(crate) const WAIT: Duration = Duration::from_millis(25);
 /// How often a birth is tried again.
 const BIRTHS_MAX: u32 = 12;
 
@@ -106,9 +102,9 @@ impl Store {
         {
             return self.replay(draft, event).await;
         }
-        let mut late = false;
+        let mut closed = Vec::new();
         for turn in 0..RESOLUTIONS_MAX {
-            let charge = match self.place(draft, turn > 0, late).await? {
+            let charge = match self.place(draft, turn > 0, &closed).await? {
                 Place::Charge(charge) => charge,
                 Place::History(target) => return self.track_history(draft, &target).await,
                 Place::Done(tracked) => return Ok(tracked),
@@ -119,14 +115,15 @@ impl Store {
             };
             match charged {
                 Charged::Done(tracked) => return Ok(tracked),
-                Charged::Closed => late = true,
+                Charged::Closed => closed.push(charge.key),
             }
         }
         Err(StoreError::busy("track"))
     }
 
-    /// What a draft is charged to; `refresh` asks the store about the subscription again.
-    pub(crate) async fn place(&self, draft: &Draft, refresh: bool, late: bool) -> Result<Place, StoreError> {
+    /// What a draft is charged to; `refresh` asks the store about the subscription again, `closed`
+    /// are the counters that were found to take nothing more.
+    pub(crate) async fn place(&self, draft: &Draft, refresh: bool, closed: &[CounterKey]) -> Result<Place, StoreError> {
         let found = self
             .subscription_resolve(&draft.user_id, draft.subscription_id.as_deref(), refresh, draft.now)
             .await?;
@@ -134,7 +131,7 @@ impl Store {
             return Ok(Place::Done(Tracked::UnknownSubscription));
         };
         if !target.active {
-            if draft.enforce {
+            if draft.enforce || self.has_another(draft).await? {
                 return self.inactive(draft).await.map(Place::Done);
             }
             target = Arc::new(Target::implicit(&draft.user_id, true));
@@ -142,7 +139,14 @@ impl Store {
         if target.starts_at.is_some_and(|start| draft.timestamp < start) {
             return Ok(Place::History(target));
         }
-        self.charge_of(draft, target, late).map(Place::Charge)
+        self.charge_of(draft, target, closed).map(Place::Charge)
+    }
+
+    /// Whether the user has an active subscription, while the one that was named is not. Then the
+    /// implicit one does not hold, and the usage is nobody's to guess.
+    async fn has_another(&self, draft: &Draft) -> Result<bool, StoreError> {
+        let account = self.account_get(&draft.user_id).await?;
+        Ok(account.default_subscription(draft.now).is_some())
     }
 
     /// A retry of what was admitted before the subscription ended is still a duplicate.
@@ -153,17 +157,26 @@ impl Store {
         }
     }
 
-    /// The counter of the event's own period; once that is found closed, of the present one.
-    fn charge_of(&self, draft: &Draft, target: Arc<Target>, late: bool) -> Result<Charge, StoreError> {
-        let at = if late { draft.now } else { draft.timestamp };
-        let period = target.period_at(at)?;
-        let key = target.counter_key(&draft.metric, &period);
-        Ok(Charge {
-            target,
-            key,
-            period,
-            late,
-        })
+    /// The counter of the event's own period; if that was found closed, of the one of this moment;
+    /// if that was closed while this went on, of the one that runs then.
+    fn charge_of(&self, draft: &Draft, target: Arc<Target>, closed: &[CounterKey]) -> Result<Charge, StoreError> {
+        let charge_at = |at: DateTime<Utc>, late: bool| -> Result<Charge, StoreError> {
+            let period = target.period_at(at)?;
+            let key = target.counter_key(&draft.metric, &period);
+            Ok(Charge {
+                target: target.clone(),
+                key,
+                period,
+                late,
+            })
+        };
+        for (at, late) in [(draft.timestamp, false), (draft.now, true)] {
+            let charge = charge_at(at, late)?;
+            if !closed.contains(&charge.key) {
+                return Ok(charge);
+            }
+        }
+        charge_at(self.context.now(), true)
     }
 
     /// Answers an event that is already there.
@@ -281,11 +294,7 @@ impl Store {
             let attempt = attempt.to_owned();
             return self.confirm_sum(draft, charge, attempt, counter, true).await;
         }
-        if counter.possible(draft.now) >= draft.value && *waits < WAITS_MAX {
-            *waits += 1;
-            if !self.resolve_some(&counter).await? {
-                self.context.sleep(WAIT).await;
-            }
+        if self.make_room(&counter, draft.value, draft.now, waits).await? {
             return Ok(None);
         }
         // A retry of what was admitted must never be denied: look once more.
@@ -307,15 +316,9 @@ impl Store {
     pub(crate) async fn birth(&self, draft: &Draft, charge: &Charge) -> Result<Born, StoreError> {
         let (metric, owner) = (&draft.metric, &charge.key.owner);
         for turn in 0..BIRTHS_MAX {
-            let Some(configuration) = self.configuration_get(owner).await? else {
+            let Some(configuration) = self.birthright(&charge.key, &charge.period).await? else {
                 return Ok(Born::Closed);
             };
-            if configuration
-                .closed_until
-                .is_some_and(|until| metric.kind == Kind::Sum && charge.period.start < until)
-            {
-                return Ok(Born::Closed);
-            }
             // A standing counter is born into the present, whatever the event's own time.
             let period = match metric.kind {
                 Kind::Sum => charge.period,
@@ -389,9 +392,11 @@ pub(crate) enum Born {
 }
 
 impl Target {
-    /// The billing period that contains `at`.
+    /// The billing period that contains `at`; from the subscription's end on, its last one.
     pub fn period_at(&self, at: DateTime<Utc>) -> Result<Period, StoreError> {
-        self.schedule.period_at(at).ok_or(StoreError::Corrupt {
+        let last = self.ends_at.map(|end| end - TimeDelta::milliseconds(1));
+        let at = last.map_or(at, |last| at.min(last));
+        self.timeline.period_at(at).ok_or(StoreError::Corrupt {
             what: "subscription",
             attribute: "billing_anchor".into(),
         })

@@ -17,7 +17,7 @@ use crate::{
     counter::Counter,
     event::{Draft, Event, Stored},
     keys::CounterKey,
-    track::{Born, Charge, Place, TURNS_MAX, Tracked, WAIT, WAITS_MAX},
+    track::{Born, Charge, Place, TURNS_MAX, Tracked},
 };
 
 /// How many events one count takes: with their ids its item stays below 5 KB.
@@ -154,7 +154,7 @@ impl Store {
         let mut by_key: HashMap<CounterKey, usize> = HashMap::new();
         let mut singles = Vec::new();
         for member in members {
-            match self.place(&member.draft, false, false).await {
+            match self.place(&member.draft, false, &[]).await {
                 Ok(Place::Charge(charge)) if member.draft.metric.kind == Kind::Sum => {
                     let group = *by_key.entry(charge.key.clone()).or_insert_with(|| {
                         groups.push(Group {
@@ -310,11 +310,7 @@ impl Store {
             return Ok(fitting);
         }
         let least = open.iter().map(|member| member.draft.value).min().unwrap_or_default();
-        if counter.possible(self.context.now()) >= least && *waits < WAITS_MAX {
-            *waits += 1;
-            if !self.resolve_some(&counter).await? {
-                self.context.sleep(WAIT).await;
-            }
+        if self.make_room(&counter, least, self.context.now(), waits).await? {
             return Ok(open.clone());
         }
         let denied = std::mem::take(open);

@@ -1,4 +1,4 @@
-//! `/_local` over what the event host works on: queues and streams.
+//! `/_local` over what the event host works on: queues, streams and the bus.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Control, Shared};
 use crate::{
+    bus::Event,
+    clock::write_instant,
     fields::Fields,
     problem::Problem,
     queues::{Outgoing, Refusal},
@@ -34,6 +36,8 @@ pub fn routes() -> Router<Arc<Control>> {
     Router::new()
         .route("/drain", post(drain))
         .route("/streams/replay", post(replay))
+        .route("/bus", post(put).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .route("/outbox", get(outbox).delete(empty_outbox))
         .route("/queues", get(queues))
         .route(
             "/queues/{name}",
@@ -63,6 +67,46 @@ async fn replay(State(control): Shared, body: Bytes) -> Accepted {
     let replayed = control.host.replay();
     replayed.map_err(|error| Problem::internal(error.to_string()))?;
     Ok((StatusCode::ACCEPTED, Json(json!({}))))
+}
+
+/// Puts an event on the bus, as something else than a function would.
+async fn put(State(control): Shared, body: Bytes) -> Accepted {
+    let mut fields = Fields::read(&body)?;
+    let bus = fields.optional_text("bus");
+    let event = Event {
+        bus: bus.unwrap_or_else(|| control.bus.main().to_owned()),
+        id: fields.optional_text("id"),
+        source: fields.text("source"),
+        detail_type: fields.text("detail-type"),
+        detail: fields.object("detail"),
+        time: None,
+        resources: Vec::new(),
+    };
+    if !control.bus.has(&event.bus) {
+        fields.wrong("bus", "not_found", "there is no such bus");
+    }
+    fields.finish()?;
+    let id = control.bus.take(&event).map_err(failed)?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
+}
+
+/// What has left the stack: so far what functions put on the bus.
+async fn outbox(State(control): Shared) -> Json<Value> {
+    let put = control.bus.put().into_iter().map(|put| {
+        json!({
+            "source": put.event.source,
+            "detail-type": put.event.detail_type,
+            "detail": put.event.detail,
+            "at": write_instant(put.at),
+        })
+    });
+    let bus: Vec<Value> = put.collect();
+    Json(json!({"emails": [], "sms": [], "webhooks": [], "bus": bus}))
+}
+
+async fn empty_outbox(State(control): Shared) -> StatusCode {
+    control.bus.forget();
+    StatusCode::NO_CONTENT
 }
 
 async fn queues(State(control): Shared) -> Answer {

@@ -35,10 +35,13 @@ pub struct Poller {
 }
 
 /// Messages that nobody else receives as long as this lives, whatever the clock does.
-struct Batch {
-    queues: Queues,
-    queue: Queue,
-    messages: Vec<Received>,
+pub struct Batch {
+    /// Where they are.
+    pub queues: Queues,
+    /// On which queue.
+    pub queue: Queue,
+    /// What they are.
+    pub messages: Vec<Received>,
 }
 
 impl Poller {
@@ -157,8 +160,8 @@ impl Batch {
         self.messages.iter().map(|message| message.body.len()).sum()
     }
 
-    /// What a message that cannot be deleted brings is a second delivery, as in SQS.
-    fn delete_all_but(&self, failed: &[String]) {
+    /// Deletes what did not fail. A message that cannot be deleted is delivered again, as in SQS.
+    pub fn delete_all_but(&self, failed: &[String]) {
         for message in &self.messages {
             if failed.contains(&message.message_id) {
                 continue;

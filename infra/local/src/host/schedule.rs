@@ -1,7 +1,7 @@
 //! One schedule of a function. It runs as the clock ticks past its instants; when somebody moves
 //! the clock, what lies between is left out.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use metering_store::context::Source as _;
 use serde_json::json;
 
@@ -11,20 +11,28 @@ use crate::{
     template::{ACCOUNT, REGION, Schedule},
 };
 
+/// A run that is later than this is left out: the machine slept.
+const LATE_MAX: TimeDelta = TimeDelta::minutes(1);
+
 /// Runs a schedule until told to stop; a run that takes long does not hold up the next.
 pub async fn run(schedule: Schedule, work: Work) {
     let (mut orders, mut moves) = (work.orders.clone(), work.clock.moves());
+    // Not from now on: what came due while this thread was not yet running is due.
+    let mut from = *moves.borrow_and_update();
     loop {
-        moves.borrow_and_update();
-        let Some(next) = schedule.expression.next(work.clock.now()) else {
+        let Some(next) = schedule.expression.next(from.max(work.clock.now() - LATE_MAX)) else {
             return;
         };
         tokio::select! {
             biased;
             _ = orders.wait_for(|orders| orders.stop) => return,
-            _ = moves.changed() => continue,
+            _ = moves.changed() => {
+                from = *moves.borrow_and_update();
+                continue;
+            }
             () = work.clock.reach(Some(next)) => {}
         }
+        from = next;
         let event = event(&schedule, next, &work.clock);
         let (functions, function) = (work.functions.clone(), schedule.function.clone());
         let busy = Busy::begin(&work.running);

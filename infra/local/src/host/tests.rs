@@ -1,5 +1,6 @@
 //! The host with functions made by hand on the real queues.
 
+mod rules;
 mod schedules;
 mod streams;
 
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     engine::Engine,
-    queues::{Counts, Outgoing},
+    queues::{Counts, Outgoing, Wish},
     template::{Queue, QueueMapping, Redrive},
 };
 
@@ -62,6 +63,16 @@ fn mapping() -> QueueMapping {
     }
 }
 
+fn template(triggers: Triggers) -> Template {
+    Template {
+        functions: Vec::new(),
+        triggers,
+        tables: Vec::new(),
+        queues: Vec::new(),
+        buses: Vec::new(),
+    }
+}
+
 /// The streams of a database without tables.
 fn no_streams(dir: &TempDir) -> Streams {
     let database = dir.path().join("dynamodb.sqlite");
@@ -101,11 +112,11 @@ impl Rig {
         let queues = queues.expect("queues");
         let functions = Functions::given([("Job", job)]);
         let streams = no_streams(&dir);
-        let triggers = Triggers {
+        let template = template(Triggers {
             queues: vec![mapping],
             ..Triggers::default()
-        };
-        let host = Host::start(&triggers, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
+        });
+        let host = Host::start(&template, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
         let desk = host.desk();
         Self {
             queues,
@@ -314,6 +325,14 @@ async fn a_batch_under_way_is_nobody_elses_whatever_the_clock_does() {
     rig.send(&["a"]);
     starts.wait_for(|starts| *starts == 1).await.expect("started");
     rig.clock.advance(TimeDelta::days(1)).expect("moved");
+    let queue = rig.queues.find("Work").expect("a queue");
+    let wish = Wish {
+        count: 10,
+        bytes: 1_000,
+        hidden: Duration::ZERO,
+        hold: false,
+    };
+    assert!(rig.queues.receive(queue, wish).expect("received").is_empty());
     rig.until("Work", in_flight(1)).await;
     go.notify_one();
     rig.until("Work", EMPTY).await;

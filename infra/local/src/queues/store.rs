@@ -280,7 +280,8 @@ impl Store {
     /// How many messages of `queue` lie in its dead-letter queue: moved there, or put there by a
     /// function that says why.
     pub fn dead_letters(&self, queue: &Queue, target: &Queue, now_ms: i64) -> Result<u64, Refusal> {
-        let count = "SELECT COUNT(*) FROM messages WHERE queue = ?1 AND (source IS NULL OR source = ?2) AND sent_ms > ?3";
+        let count =
+            "SELECT COUNT(*) FROM messages WHERE queue = ?1 AND (source IS NULL OR source = ?2) AND sent_ms > ?3";
         let sent_ms = now_ms - millis(target.retention);
         let values = params![target.name, queue_arn(&queue.name), sent_ms];
         Ok(self.0.query_row(count, values, |row| row.get(0))?)

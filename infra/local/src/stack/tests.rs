@@ -140,3 +140,59 @@ async fn queues_are_described_filled_looked_into_and_drained() {
     let (_, listed) = call(&stack, Method::GET, &format!("{path}/messages"), "").await;
     assert_eq!(listed, json!({"messages": []}), "past its retention");
 }
+
+/// Through the protocol that the AWS SDK speaks.
+#[tokio::test]
+async fn what_is_put_on_the_bus_is_in_the_outbox_until_it_is_emptied() {
+    use reqwest::Method;
+    use serde_json::json;
+
+    let stack = Stack::start(Options::default()).await.expect("started");
+    let entry = |kind: Option<&str>, detail: &str| json!({"Source": "usage", "DetailType": kind, "Detail": detail});
+    let entries = [
+        entry(Some("closed"), r#"{"a":1}"#),
+        entry(None, "{}"),
+        entry(Some("closed"), "["),
+    ];
+    let put = reqwest::Client::new().post(stack.events_endpoint().url);
+    let put = put
+        .header("x-amz-target", "AWSEvents.PutEvents")
+        .json(&json!({"Entries": entries}));
+    let answer: serde_json::Value = put.send().await.expect("answered").json().await.expect("JSON");
+    assert_eq!(answer["FailedEntryCount"], json!(2), "{answer}");
+    assert!(answer["Entries"][0]["EventId"].is_string(), "{answer}");
+    assert_eq!(answer["Entries"][1]["ErrorCode"], json!("InvalidArgument"));
+    assert_eq!(answer["Entries"][2]["ErrorCode"], json!("MalformedDetail"));
+
+    let (status, sent) = call(
+        &stack,
+        Method::POST,
+        "/_local/bus",
+        r#"{"id":"e1","source":"crm","detail-type":"subscription.created","detail":{}}"#,
+    )
+    .await;
+    assert_eq!((status, &sent["id"]), (202, &json!("e1")));
+    let (status, problem) = call(&stack, Method::POST, "/_local/bus", r#"{"source":"","bus":"None"}"#).await;
+    assert_eq!(
+        (status, problem["errors"].as_array().map(Vec::len)),
+        (422, Some(4)),
+        "{problem}"
+    );
+
+    let (_, outbox) = call(&stack, Method::GET, "/_local/outbox", "").await;
+    assert_eq!(outbox["bus"].as_array().map(Vec::len), Some(1), "{outbox}");
+    assert_eq!(
+        (&outbox["bus"][0]["source"], &outbox["bus"][0]["detail"]),
+        (&json!("usage"), &json!({"a": 1}))
+    );
+    assert_eq!(outbox["emails"], json!([]));
+    let emptied = reqwest::Client::new()
+        .delete(format!("{}/_local/outbox", stack.url()))
+        .send()
+        .await;
+    assert_eq!(emptied.expect("answered").status(), 204);
+    let (_, outbox) = call(&stack, Method::GET, "/_local/outbox", "").await;
+    assert_eq!(outbox["bus"], json!([]));
+    let (status, _) = call(&stack, Method::POST, "/_local/streams/replay", "{}").await;
+    assert_eq!(status, 202);
+}

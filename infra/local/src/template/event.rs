@@ -1,4 +1,5 @@
-//! What a function is called by: routes of the HTTP API, queues, schedules, streams.
+//! What a function is called by: routes of the HTTP API, queues, schedules, streams,
+//! rules of a bus.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use super::{
     TemplateError,
     node::Node,
     queue::whole,
+    rule::{self, Rule},
     schedule::{self, Schedule, is_on},
     scope::Scope,
     stream::{self, StreamMapping},
@@ -31,6 +33,8 @@ pub struct Triggers {
     pub schedules: Vec<Schedule>,
     /// Changes of items.
     pub streams: Vec<StreamMapping>,
+    /// Events of a bus.
+    pub rules: Vec<Rule>,
 }
 
 /// A route of the HTTP API.
@@ -78,6 +82,7 @@ impl Triggers {
                 "DynamoDB" => self
                     .streams
                     .extend(stream::read(name, event_name, properties()?, scope)?),
+                "EventBridgeRule" => self.rules.extend(rule::read(name, properties()?, scope)?),
                 "Schedule" => self.schedules.extend(scheduled(false)?),
                 "ScheduleV2" => self.schedules.extend(scheduled(true)?),
                 _ => return Err(event.wrong(&format!("the event type {kind} is not understood"))),

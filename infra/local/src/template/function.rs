@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{TemplateError, node::Node, scope::Scope};
+use super::{
+    TemplateError,
+    node::Node,
+    rule::{Failure, read_failure},
+    scope::Scope,
+};
 
 /// Of `Globals: Function`; only `Environment` and `Timeout` have a part here.
 const GLOBALS: [&str; 7] = [
@@ -15,9 +20,11 @@ const GLOBALS: [&str; 7] = [
     "Timeout",
 ];
 
-/// The first four have a part here; `Events` are read apart.
-const PROPERTIES: [&str; 11] = [
+/// The first six have a part here; `Events` are read apart.
+const PROPERTIES: [&str; 13] = [
+    "DeadLetterQueue",
     "Environment",
+    "EventInvokeConfig",
     "Events",
     "Policies",
     "Timeout",
@@ -41,6 +48,8 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// What it may do; everything else is refused.
     pub policy: Vec<Statement>,
+    /// What becomes of an event that it fails to handle and nobody waits for.
+    pub failure: Failure,
 }
 
 /// A statement of a policy: all of the actions are allowed on all of the resources.
@@ -48,7 +57,7 @@ pub struct Function {
 pub struct Statement {
     /// Names like `dynamodb:GetItem`.
     pub actions: Vec<String>,
-    /// The ARNs of tables, indexes or queues.
+    /// The ARNs of tables, indexes, queues or buses.
     pub resources: Vec<String>,
 }
 
@@ -98,6 +107,7 @@ pub fn read(name: &str, properties: Node<'_>, scope: &Scope, defaults: &Defaults
         timeout,
         environment,
         policy,
+        failure: read_failure(properties, scope)?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_norway::{Value, value::TaggedValue};
 
-use super::{ACCOUNT, REGION, TemplateError, node::Node, queue::queue_arn};
+use super::{ACCOUNT, REGION, TemplateError, node::Node, queue::queue_arn, rule::bus_arn};
 use crate::queues::queue_url;
 
 /// The names that an intrinsic function may use.
@@ -108,7 +108,9 @@ impl Scope {
             ("AWS::Region", _) => Ok(REGION.to_owned()),
             ("AWS::AccountId", _) => Ok(ACCOUNT.to_owned()),
             ("AWS::Partition", _) => Ok("aws".to_owned()),
-            (_, Some("AWS::DynamoDB::Table" | "AWS::Serverless::Function")) => Ok(name.to_owned()),
+            (_, Some("AWS::DynamoDB::Table" | "AWS::Events::EventBus" | "AWS::Serverless::Function")) => {
+                Ok(name.to_owned())
+            }
             (_, Some("AWS::SQS::Queue")) => Ok(queue_url(&self.queues_at, name)),
             _ => Err(node.wrong(&format!("a reference to {name} is not understood"))),
         }
@@ -121,6 +123,8 @@ impl Scope {
             (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
             (Some("AWS::DynamoDB::Table"), "StreamArn") => Ok(stream_arn(name)),
             (Some("AWS::SQS::Queue"), "Arn") => Ok(queue_arn(name)),
+            (Some("AWS::Events::EventBus"), "Arn") => Ok(bus_arn(name)),
+            (Some("AWS::Events::EventBus"), "Name") => Ok(name.to_owned()),
             (Some("AWS::SQS::Queue"), "QueueName") => Ok(name.to_owned()),
             _ => Err(not_understood()),
         }

@@ -1,5 +1,6 @@
 //! The program `usage-local` as a process: killed and started again, and used as the README says.
 
+mod ingested;
 mod killed;
 mod queued;
 mod readme;

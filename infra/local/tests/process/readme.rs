@@ -45,7 +45,7 @@ fn its_commands_do_what_it_says() {
         answers.extend(run(&block.replace(README_URL, &process.url)));
     }
     println!("{} answers", answers.len());
-    let [subscription, tracked, again, checked, summary, ..] = answers.as_slice() else {
+    let [subscription, tracked, again, batch, checked, summary, ..] = answers.as_slice() else {
         panic!("{answers:?}");
     };
     assert_eq!(subscription["plan"], "basic");
@@ -54,6 +54,7 @@ fn its_commands_do_what_it_says() {
         (&false.into(), &true.into())
     );
     assert_eq!(tracked["usage_id"], again["usage_id"]);
+    assert_eq!((&batch["accepted"], &batch["failed"]), (&2.into(), &0.into()));
     assert_eq!(checked["is_available"], true);
     assert_eq!(summary["plan"], "basic");
 }

@@ -10,6 +10,7 @@ mod period_walk;
 mod plan;
 mod quota;
 mod quota_sequence;
+mod timeline;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;

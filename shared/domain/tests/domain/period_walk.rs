@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// Zones with every awkwardness: whole-day gaps, half-hour and two-hour changes, changes at midnight or a
 /// minute after it, offsets off the hour, no changes at all.
-const ZONES: [Tz; 14] = [
+pub const ZONES: [Tz; 14] = [
     Tz::UTC,
     Tz::Europe__Berlin,
     Tz::Europe__Lisbon,
@@ -29,7 +29,7 @@ const MINUTES_PER_DAY: i64 = 1_440;
 /// The most periods of a decade: its days.
 const PERIODS_MAX: usize = 3_654;
 
-fn length() -> impl Strategy<Value = PeriodLength> {
+pub fn length() -> impl Strategy<Value = PeriodLength> {
     prop::sample::select(vec![
         PeriodLength::Day,
         PeriodLength::Week,
@@ -39,7 +39,7 @@ fn length() -> impl Strategy<Value = PeriodLength> {
 }
 
 /// Days at the end of the month and times at which clocks change are as likely as all others.
-fn schedule() -> impl Strategy<Value = Schedule> {
+pub fn schedule() -> impl Strategy<Value = Schedule> {
     let day = prop_oneof![1_u32..=31, 29_u32..=31];
     let minute = prop_oneof![
         0_u32..1_440,
@@ -64,7 +64,7 @@ fn schedule() -> impl Strategy<Value = Schedule> {
         })
 }
 
-fn instant() -> impl Strategy<Value = DateTime<Utc>> {
+pub fn instant() -> impl Strategy<Value = DateTime<Utc>> {
     // 2005 to 2035, to the millisecond.
     (1_104_537_600_000_i64..2_051_222_400_000).prop_map(|ms| DateTime::from_timestamp_millis(ms).expect("in range"))
 }

@@ -30,13 +30,13 @@ impl Scheduled {
             input: input.map(str::to_owned),
             scheduler,
         };
-        let triggers = Triggers {
+        let template = template(Triggers {
             schedules: vec![schedule],
             ..Triggers::default()
-        };
+        });
         let functions = Functions::given([("Job", job)]);
         let streams = no_streams(&dir);
-        let host = Host::start(&triggers, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
+        let host = Host::start(&template, &queues, &streams, &functions, &clock, &Handle::current()).expect("started");
         Self {
             clock,
             desk: host.desk(),

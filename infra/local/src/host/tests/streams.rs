@@ -69,14 +69,7 @@ impl Streamed {
             Box::pin(async { answer })
         });
         let functions = Functions::given([("Job", job)]);
-        let host = Host::start(
-            &template.triggers,
-            &queues,
-            &streams,
-            &functions,
-            &clock,
-            &Handle::current(),
-        );
+        let host = Host::start(&template, &queues, &streams, &functions, &clock, &Handle::current());
         let host = host.expect("started");
         let endpoint = Endpoint {
             url: engine.url(),

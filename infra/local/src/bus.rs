@@ -1,0 +1,180 @@
+//! The event bus: takes events from functions and from `/_local`, and keeps one for every rule
+//! that it fits until the rule's function is done with it.
+//!
+//! What is kept is kept by the queues, one for each function, so that an event that was
+//! acknowledged outlives the process.
+
+mod protocol;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use metering_store::context::Source as _;
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Clock,
+    queues::{Outgoing, Queues, Refusal},
+    template::{ACCOUNT, MESSAGE_BYTES_MAX, Queue, REGION, Rule, Template},
+};
+
+pub use protocol::router;
+
+/// The bus that every account has.
+pub const DEFAULT_BUS: &str = "default";
+/// Events that are shown of what functions put on the bus: the last ones.
+const SHOWN_MAX: usize = 1_000;
+/// How long after a failed call the next one follows.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The bus; clones are the same one.
+#[derive(Clone)]
+pub struct Bus(Arc<Inner>);
+
+struct Inner {
+    queues: Queues,
+    clock: Clock,
+    rules: Vec<Rule>,
+    /// The template's buses.
+    buses: Vec<String>,
+    put: Mutex<VecDeque<Put>>,
+}
+
+/// An event on its way.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The bus that it is put on.
+    pub bus: String,
+    /// Its name, if it has one already.
+    pub id: Option<String>,
+    /// Who says it.
+    pub source: String,
+    /// What kind of thing happened.
+    pub detail_type: String,
+    /// What happened.
+    pub detail: Value,
+    /// When, if not now.
+    pub time: Option<DateTime<Utc>>,
+    /// What it is about.
+    pub resources: Vec<String>,
+}
+
+/// What a function put on the bus.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// The event.
+    pub event: Event,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// The queue that keeps the events for a function. No address names it.
+pub fn inbox_name(function: &str) -> String {
+    format!("bus/{function}")
+}
+
+/// The queues that keep the events for the functions of `template`.
+pub fn inboxes(template: &Template) -> Vec<Queue> {
+    let mut inboxes: Vec<Queue> = Vec::new();
+    for rule in &template.triggers.rules {
+        let name = inbox_name(&rule.function);
+        let function = template
+            .functions
+            .iter()
+            .find(|function| function.name == rule.function);
+        if inboxes.iter().all(|inbox| inbox.name != name) {
+            inboxes.push(Queue {
+                name,
+                visibility: AGAIN,
+                retention: function.map_or(Duration::from_secs(21_600), |function| function.failure.age_max),
+                delay: Duration::ZERO,
+                wait: Duration::ZERO,
+                bytes_max: MESSAGE_BYTES_MAX,
+                redrive: None,
+            });
+        }
+    }
+    inboxes
+}
+
+impl Bus {
+    /// The bus of `template`, which keeps events in the [`inboxes`] among `queues`.
+    pub fn new(template: &Template, queues: &Queues, clock: &Clock) -> Self {
+        Self(Arc::new(Inner {
+            queues: queues.clone(),
+            clock: clock.clone(),
+            rules: template.triggers.rules.clone(),
+            buses: template.buses.clone(),
+            put: Mutex::default(),
+        }))
+    }
+
+    /// The template's bus if it has exactly one, otherwise the one of the account.
+    pub fn main(&self) -> &str {
+        match self.0.buses.as_slice() {
+            [only] => only,
+            _ => DEFAULT_BUS,
+        }
+    }
+
+    /// Whether there is such a bus.
+    pub fn has(&self, name: &str) -> bool {
+        name == DEFAULT_BUS || self.0.buses.iter().any(|bus| bus == name)
+    }
+
+    /// Takes an event: it is kept for every rule that it fits when this returns. Answers its name.
+    pub fn take(&self, event: &Event) -> Result<String, Refusal> {
+        let id = event
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("{:032x}", self.0.clock.random()));
+        let time = event.time.unwrap_or_else(|| self.0.clock.now());
+        let whole = json!({
+            "version": "0",
+            "id": id,
+            "detail-type": event.detail_type,
+            "source": event.source,
+            "account": ACCOUNT,
+            "time": time.to_rfc3339_opts(SecondsFormat::Secs, true),
+            "region": REGION,
+            "resources": event.resources,
+            "detail": event.detail,
+        });
+        let message = Outgoing {
+            message_body: whole.to_string(),
+            ..Outgoing::default()
+        };
+        for rule in &self.0.rules {
+            if rule.bus == event.bus && rule.pattern.fits(&whole) {
+                let inbox = self.0.queues.find(&inbox_name(&rule.function))?;
+                self.0.queues.send(inbox, &[&message])?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Notes what a function put on the bus.
+    fn note(&self, event: Event) {
+        let at = self.0.clock.now();
+        let mut put = self.0.put.lock().unwrap_or_else(PoisonError::into_inner);
+        if put.len() == SHOWN_MAX {
+            put.pop_front();
+        }
+        put.push_back(Put { event, at });
+    }
+
+    /// The last events that functions put on the bus.
+    pub fn put(&self) -> Vec<Put> {
+        let put = self.0.put.lock().unwrap_or_else(PoisonError::into_inner);
+        put.iter().cloned().collect()
+    }
+
+    /// Forgets them.
+    pub fn forget(&self) {
+        self.0.put.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
