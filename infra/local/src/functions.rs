@@ -12,6 +12,7 @@ use metering_edge::{
     lambda::Invoke,
 };
 use metering_store::context::Context;
+use tokio::sync::Semaphore;
 
 use crate::{
     policy,
@@ -27,7 +28,12 @@ pub struct Functions(Arc<BTreeMap<String, Deployed>>);
 struct Deployed {
     invoke: Invoke,
     timeout: Duration,
+    turns: Arc<Semaphore>,
 }
+
+/// How many calls of a function run at once. One machine does only so much: what comes beyond
+/// waits its turn, and its time starts with that, where Lambda would start more machines.
+const CONCURRENCY_MAX: usize = 64;
 
 /// The functions that this program has, by the names that the template gives them.
 pub type Linked = fn(&str, Arc<App>) -> Option<Result<Invoke, ConfigError>>;
@@ -111,6 +117,7 @@ impl Functions {
             let ready = Deployed {
                 invoke: invoke.map_err(|source| refused(function, source))?,
                 timeout: function.timeout,
+                turns: Arc::new(Semaphore::new(CONCURRENCY_MAX)),
             };
             deployed.insert(function.name.clone(), ready);
         }
@@ -121,9 +128,10 @@ impl Functions {
     #[cfg(test)]
     pub fn given(functions: impl IntoIterator<Item = (&'static str, Invoke)>) -> Self {
         let timeout = Duration::from_millis(500);
-        let deployed = functions
-            .into_iter()
-            .map(|(name, invoke)| (name.to_owned(), Deployed { invoke, timeout }));
+        let deployed = functions.into_iter().map(|(name, invoke)| {
+            let turns = Arc::new(Semaphore::new(CONCURRENCY_MAX));
+            (name.to_owned(), Deployed { invoke, timeout, turns })
+        });
         Self(Arc::new(deployed.collect()))
     }
 
@@ -134,7 +142,11 @@ impl Functions {
             return Err(InvokeError::Unknown(name.to_owned()));
         };
         let invoke = Arc::clone(&function.invoke);
-        let mut running = tokio::spawn(async move { invoke(event).await });
+        let turn = Arc::clone(&function.turns).acquire_owned().await;
+        let mut running = tokio::spawn(async move {
+            let _turn = turn;
+            invoke(event).await
+        });
         match tokio::time::timeout(function.timeout, &mut running).await {
             Ok(Ok(answer)) => answer.map_err(InvokeError::Failed),
             Ok(Err(error)) => Err(InvokeError::Panicked(error)),
