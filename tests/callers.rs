@@ -74,6 +74,11 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(admin, "GET admin/subscriptions", Value::Null),
         usage(admin, "GET admin/subscriptions/w", Value::Null),
         usage(admin, "PATCH admin/subscriptions/w", json!({"plan": "professional"})),
+        usage(
+            admin,
+            "POST admin/subscriptions/import",
+            json!({"user_id": "x", "plan": "basic"}),
+        ),
         usage(admin, "POST admin/subscriptions/w/renew", json!({})),
         usage(
             admin,
@@ -226,8 +231,24 @@ async fn every_endpoint_by_every_caller() {
             let own = caller.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             let body = (!body.is_null()).then(|| body.to_string().replace("CALLER", &own));
             let method = method.parse().expect("a method");
-            let url = client.stack.url();
-            let answer = client.send_to(&url, method, path, credentials.as_deref(), body).await;
+            // One line is a file of lines.
+            let is_import = path.ends_with("/import");
+            let media_type = if is_import {
+                "application/x-ndjson"
+            } else {
+                "application/json"
+            };
+            let bearer = credentials
+                .as_deref()
+                .map(|credentials| format!("Bearer {credentials}"));
+            let headers = [("authorization", bearer.as_deref()), ("content-type", Some(media_type))];
+            let headers: Vec<_> = headers
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+            let url = format!("{}{path}", client.stack.url());
+            let body = body.map(String::into_bytes);
+            let answer = client.send_with(method, url, &headers, body).await;
             assert_answered(&answer, expected(*needs, caller), &format!("{line} by {caller}"));
         }
     }

@@ -12,139 +12,8 @@ use crate::{
     wire::{Fate, Wire},
 };
 
-/// Calls one after the other: status and operation | who, and `key=` of the header Idempotency-Key
-/// or `type=` of Content-Type | the values of the path's parameters, and the query | the body.
-/// `<operation.field>` stands for what the operation last answered a good request.
-const CALLS: &str = r#"
-200 getHealth          | nobody      |  |
-200 getStartPage       | nobody      |  |
-200 getOpenApiDocument | nobody      |  |
-200 getDocumentPage    | nobody      |  |
-
-201 createSubscription | admin       |  | {"id":"sub_u","user_id":"u","plan":"basic"}
-200 createSubscription | admin       |  | {"id":"sub_u","user_id":"u","plan":"basic"}
-409 createSubscription | admin       |  | {"id":"sub_u","user_id":"v","plan":"basic"}
-201 createSubscription | admin key=s |  | {"user_id":7,"plan":"enterprise","timezone":"Europe/Berlin","billing_anchor":"2026-01-15T00:00:00+01:00","period_length":"week"}
-201 createSubscription | admin key=s |  | {"user_id":7,"plan":"enterprise","timezone":"Europe/Berlin","billing_anchor":"2026-01-15T00:00:00+01:00","period_length":"week"}
-409 createSubscription | admin key=s |  | {"user_id":"w","plan":"basic"}
-201 createSubscription | admin       |  | {"id":"sub_f","user_id":"f","plan":"basic","starts_at":"2099-01-01T00:00:00Z"}
-422 createSubscription | admin       |  | {"id":"none","user_id":"u","plan":"gold","period_length":"decade"}
-200 listSubscriptions  | admin       | ?limit=1 |
-200 listSubscriptions  | admin       | ?limit=1&cursor=<listSubscriptions.next_cursor> |
-200 listSubscriptions  | admin       | ?user_id=u |
-400 listSubscriptions  | admin       | ?cursor=abc |
-200 getSubscription    | admin       | sub_u |
-404 getSubscription    | admin       | sub_nobody |
-200 changePlan         | admin key=p | sub_u | {"plan":"professional"}
-200 changePlan         | admin key=p | sub_u | {"plan":"professional"}
-409 changePlan         | admin key=p | sub_u | {"plan":"basic"}
-404 changePlan         | admin       | sub_nobody | {"plan":"basic"}
-
-201 trackUsage         | service     |  | {"user_id":"u","metric_type":"document_processing","metric_value":"1.50","resource_id":"r","endpoint":"/e","operation":"o","response_time_ms":12,"error_occurred":true,"metadata":{"pages":3,"x":[null]},"idempotency_key":"k"}
-200 trackUsage         | service     |  | {"user_id":"u","metric_type":"document_processing","metric_value":1.5,"idempotency_key":"k"}
-409 trackUsage         | service     |  | {"user_id":"u","metric_type":"document_processing","metric_value":2,"idempotency_key":"k"}
-201 trackUsage         | service key=h |  | {"user_id":"u","metric_type":"api_calls","metric_value":1}
-201 trackUsage         | user        |  | {"metric_type":"ocr_operations","metric_value":3}
-403 trackUsage         | user        |  | {"user_id":"v","metric_type":"ocr_operations","metric_value":3}
-201 trackUsage         | service     |  | {"user_id":"nobody_yet","metric_type":"api_calls","metric_value":1}
-201 trackUsage         | service     |  | {"user_id":"u","metric_type":"api_calls","metric_value":1,"timestamp":"2020-01-01T00:00:00Z","backfill":true}
-201 trackUsage         | service     |  | {"user_id":"u","metric_type":"storage_usage","metric_value":12.5,"mode":"level"}
-201 trackUsage         | service     |  | {"user_id":"u","metric_type":"storage_usage","metric_value":-2,"mode":"delta"}
-422 trackUsage         | service     |  | {"user_id":"u","metric_type":"storage_usage","metric_value":-20,"mode":"delta"}
-422 trackUsage         | service     |  | {"user_id":"u","metric_type":"user_sessions","metric_value":1}
-429 trackUsage         | service     |  | {"user_id":"u","metric_type":"storage_usage","metric_value":500,"mode":"level"}
-404 trackUsage         | service     |  | {"user_id":"u","subscription_id":"sub_nobody","metric_type":"api_calls","metric_value":1}
-200 putQuota           | admin       |  | {"user_id":"u","metric_type":"api_calls","quota_limit":1,"allow_overage":false}
-429 trackUsage         | service     |  | {"user_id":"u","metric_type":"api_calls","metric_value":1}
-200 trackBatch         | service key=b |  | {"events":[{"user_id":"u","metric_type":"ocr_operations","metric_value":1},{"user_id":"u","metric_type":"api_calls","metric_value":1},{"user_id":"u","metric_type":"teapots","metric_value":1},{"user_id":"u","subscription_id":"sub_nobody","metric_type":"api_calls","metric_value":1},{"user_id":"u","metric_type":"user_sessions","metric_value":1}]}
-200 trackBatch         | service key=b |  | {"events":[{"user_id":"u","metric_type":"ocr_operations","metric_value":1},{"user_id":"u","metric_type":"ocr_operations","metric_value":9,"idempotency_key":"b/0"}]}
-200 trackBatch         | user        |  | {"events":[{"user_id":"v","metric_type":"ocr_operations","metric_value":1}]}
-422 trackBatch         | service     |  | {"events":[]}
-
-204 ingestCloudEvents  | service     |  | {"specversion":"1.0","id":"1","source":"/s","type":"api_calls","subject":"u","time":"2020-01-01T00:00:00Z","data":{"value":2,"backfill":true,"region":"eu"},"traceid":"t"}
-204 ingestCloudEvents  | service type=application/cloudevents-batch+json |  | [{"specversion":"1.0","id":"2","source":"/s","type":"api_calls","subject":"u"}]
-204 ingestCloudEvents  | admin type=application/json |  | []
-403 ingestCloudEvents  | user        |  | {"specversion":"1.0","id":"3","source":"/s","type":"api_calls","subject":"u"}
-404 ingestCloudEvents  | service     |  | {"specversion":"1.0","id":"4","source":"/s","type":"api_calls","subject":"u","data":{"subscription_id":"sub_nobody"}}
-409 ingestCloudEvents  | service     |  | {"specversion":"1.0","id":"2","source":"/s","type":"api_calls","subject":"u","data":{"value":5}}
-422 ingestCloudEvents  | service     |  | {"specversion":"0.3","id":"5","source":"/s","type":"teapots"}
-204 ingestCloudEvents  | service     |  | {"specversion":"1.0","id":"6","source":"/s","type":"storage_usage","subject":"u","data":{"value":-99,"mode":"delta"}}
-
-200 getSummary         | service     | ?user_id=u |
-200 getSummary         | user        |  |
-200 getSummary         | service     | ?user_id=stranger |
-404 getSummary         | service     | ?user_id=u&subscription_id=sub_nobody |
-422 getSummary         | service     |  |
-200 listQuotas         | service     | ?user_id=u |
-200 listQuotas         | service     | ?user_id=u&metric_type=user_sessions |
-404 listQuotas         | service     | ?user_id=u&subscription_id=sub_nobody |
-200 checkQuota         | service     | document_processing?user_id=u&required_quantity=2.5 |
-200 checkQuota         | service     | api_calls?user_id=u |
-200 checkQuota         | service     | api_calls?user_id=stranger |
-200 checkQuota         | service     | storage_usage?user_id=u |
-404 checkQuota         | service     | teapots?user_id=u |
-404 checkQuota         | service     | api_calls?user_id=u&subscription_id=sub_nobody |
-200 listEvents         | service     | ?user_id=u&limit=2 |
-200 listEvents         | service     | ?user_id=u&limit=2&cursor=<listEvents.next_cursor> |
-200 listEvents         | service     | ?user_id=u&from=2019-12-31T00:00:00Z&to=2099-01-01T00:00:00Z&limit=200 |
-400 listEvents         | service     | ?user_id=u&cursor=abc |
-404 listEvents         | service     | ?user_id=u&subscription_id=sub_nobody |
-200 getEvent           | service     | <trackUsage.usage_id>?user_id=u |
-404 getEvent           | service     | evt_0?user_id=u |
-
-200 putQuota           | admin key=q |  | {"user_id":"u","metric_type":"document_processing","quota_limit":null,"overage_limit":null,"overage_price":"0.1","block_size":10}
-200 putQuota           | admin key=q |  | {"user_id":"u","metric_type":"document_processing","quota_limit":null,"overage_limit":null,"overage_price":"0.1","block_size":10}
-409 putQuota           | admin key=q |  | {"user_id":"u","metric_type":"document_processing"}
-404 putQuota           | admin       |  | {"user_id":"v","subscription_id":"sub_u","metric_type":"api_calls"}
-200 resetQuota         | admin key=r | ?user_id=u&metric_type=api_calls |
-200 resetQuota         | admin key=r | ?user_id=u&metric_type=api_calls |
-409 resetQuota         | admin key=r | ?user_id=u |
-200 resetQuota         | admin       | ?user_id=u |
-404 resetQuota         | admin       | ?user_id=u&subscription_id=sub_nobody |
-422 resetQuota         | admin       | ?user_id=u&metric_type=storage_usage |
-200 listAdjustments    | admin       | ?user_id=u&limit=1 |
-200 listAdjustments    | admin       | ?user_id=u&limit=1&cursor=<listAdjustments.next_cursor> |
-400 listAdjustments    | admin       | ?user_id=u&cursor=abc |
-404 listAdjustments    | admin       | ?user_id=u&subscription_id=sub_nobody |
-204 deleteQuota        | admin key=d | ?user_id=u&metric_type=api_calls |
-204 deleteQuota        | admin key=d | ?user_id=u&metric_type=api_calls |
-409 deleteQuota        | admin key=d | ?user_id=u&metric_type=document_processing |
-404 deleteQuota        | admin       | ?user_id=v&subscription_id=sub_u&metric_type=api_calls |
-
-200 putPlan            | admin key=g | gold | {"name":"Gold","currency":"EUR","quotas":{"api_calls":{"quota_limit":"10.50","allow_overage":true,"overage_price":1,"block_size":5,"overage_limit":null},"storage_usage":{"quota_limit":null,"allow_overage":false}}}
-200 putPlan            | admin key=g | gold | {"name":"Gold","currency":"EUR","quotas":{"api_calls":{"quota_limit":"10.50","allow_overage":true,"overage_price":1,"block_size":5,"overage_limit":null},"storage_usage":{"quota_limit":null,"allow_overage":false}}}
-409 putPlan            | admin key=g | gold | {"name":"Gold","currency":"EUR","quotas":{}}
-422 putPlan            | admin       | none | {"name":"Gold","currency":"EUR","quotas":{}}
-200 getPlan            | admin       | gold |
-404 getPlan            | admin       | silver |
-200 listPlans          | admin       | ?limit=2 |
-200 listPlans          | admin       | ?limit=2&cursor=<listPlans.next_cursor> |
-400 listPlans          | admin       | ?cursor=abc |
-
-201 createMetricType   | admin key=m |  | {"metric_type":"teapots","kind":"sum","unit":"pots"}
-201 createMetricType   | admin key=m |  | {"metric_type":"teapots","kind":"sum","unit":"pots"}
-409 createMetricType   | admin       |  | {"metric_type":"teapots","kind":"sum","unit":"pots"}
-409 createMetricType   | admin key=m |  | {"metric_type":"kettles","kind":"sum","unit":"pots"}
-200 putMetricType      | admin key=t | teapots | {"metric_type":"teapots","kind":"sum","unit":"pots","description":"Poured"}
-200 putMetricType      | admin key=t | teapots | {"metric_type":"teapots","kind":"sum","unit":"pots","description":"Poured"}
-409 putMetricType      | admin       | teapots | {"metric_type":"teapots","kind":"gauge","unit":"pots"}
-409 putMetricType      | admin       | api_calls | {"metric_type":"api_calls","kind":"sum","unit":"calls"}
-404 putMetricType      | admin       | kettles | {"metric_type":"kettles","kind":"sum","unit":"pots"}
-200 listMetricTypes    | admin       | ?limit=2 |
-200 listMetricTypes    | admin       | ?limit=200&cursor=<listMetricTypes.next_cursor> |
-400 listMetricTypes    | admin       | ?cursor=abc |
-
-201 createApiKey       | admin key=a |  | {"name":"n","scopes":["usage:read","usage:write"],"expires_at":"2099-01-01T00:00:00"}
-201 createApiKey       | admin key=a |  | {"name":"n","scopes":["usage:read","usage:write"],"expires_at":"2099-01-01T00:00:00"}
-409 createApiKey       | admin key=a |  | {"name":"n","scopes":["usage:read"]}
-200 listApiKeys        | admin       | ?limit=1 |
-200 listApiKeys        | admin       | ?limit=200&cursor=<listApiKeys.next_cursor> |
-400 listApiKeys        | admin       | ?cursor=abc |
-204 revokeApiKey       | admin key=v | <createApiKey.id> |
-204 revokeApiKey       | admin key=v | <createApiKey.id> |
-409 revokeApiKey       | admin key=v | <createApiKey.id>?nonsense=1 |
-404 revokeApiKey       | admin       | key_nobody |
-"#;
+/// Calls of every operation; its head says how they are written.
+const CALLS: &str = include_str!("calls.txt");
 
 /// The documented statuses that no test can bring about, with the reason.
 const UNSEEN: [(&str, u16); 0] = [];
@@ -258,69 +127,36 @@ impl Calls {
     async fn wrong(&mut self, id: &str, keys: &BTreeMap<&str, String>) {
         let operation = self.document.operation(id);
         let (base, target) = (self.client.stack.url(), target_of(operation, ""));
-        let good = Sent {
+        let sent = Sent {
             credentials: Some(ADMIN),
             media_type: media_type(operation),
-            body: operation.takes_body().then_some(b"{}".as_slice()),
+            body: operation.takes_body().then_some(br#"{"nonsense":1}"#),
             ..Sent::default()
         };
-        let mut cases = vec![(401, good.with(None)), (401, good.with(Some("mk_unknown")))];
         for (scope, key) in keys {
             let lacks = *scope != operation.scope();
-            let answer = self.call(&base, id, &target, good.with(Some(key))).await;
+            let answer = self.call(&base, id, &target, sent.by(Some(key))).await;
             assert_eq!(answer.status == 403, lacks, "{id} with {scope}: {answer:?}");
             assert_ne!(answer.status, 401, "{id} with {scope}: {answer:?}");
         }
         let large = vec![b' '; TOO_LARGE];
+        let mut cases = vec![(401, sent.by(None)), (401, sent.by(Some("mk_unknown")))];
         if operation.takes_body() {
-            cases.extend([
-                (
-                    400,
-                    Sent {
-                        body: Some(b"{"),
-                        ..good
-                    },
-                ),
-                (400, Sent { body: None, ..good }),
-                (
-                    413,
-                    Sent {
-                        body: Some(&large),
-                        ..good
-                    },
-                ),
-                (
-                    415,
-                    Sent {
-                        media_type: Some("text/plain"),
-                        ..good
-                    },
-                ),
-                (
-                    415,
-                    Sent {
-                        media_type: None,
-                        ..good
-                    },
-                ),
-                (422, good),
-                (
-                    422,
-                    Sent {
-                        body: Some(b"1"),
-                        ..good
-                    },
-                ),
-            ]);
+            cases.extend([(415, sent.of(Some("text/plain"))), (415, sent.of(None))]);
+            cases.extend([(413, sent.saying(&large)), (400, sent.saying(b""))]);
+            let of_lines = media_type(operation) == Some("application/x-ndjson");
+            cases.extend(match of_lines {
+                true => vec![(400, sent.saying(b"\xff")), (422, sent.saying(b"\n"))],
+                false => vec![(400, sent.saying(b"{")), (422, sent), (422, sent.saying(b"1"))],
+            });
         }
         for (status, sent) in cases {
             let answer = self.call(&base, id, &target, sent).await;
             assert_eq!(answer.status, status, "{id}: {answer:?}");
         }
         if !operation.takes_body() {
-            let answer = self
-                .call(&base, id, &format!("{target}?user_id=u&nonsense=1"), good)
-                .await;
+            let target = format!("{target}?user_id=u&nonsense=1");
+            let answer = self.call(&base, id, &target, sent).await;
             assert_eq!(answer.status, 422, "{id}: {answer:?}");
         }
     }
@@ -334,8 +170,19 @@ impl Calls {
 }
 
 impl<'a> Sent<'a> {
-    fn with(self, credentials: Option<&'a str>) -> Self {
+    fn by(self, credentials: Option<&'a str>) -> Self {
         Self { credentials, ..self }
+    }
+
+    fn of(self, media_type: Option<&'a str>) -> Self {
+        Self { media_type, ..self }
+    }
+
+    fn saying(self, body: &'a [u8]) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
     }
 }
 
@@ -421,7 +268,7 @@ fn assert_described(document: &Document, operation: Operation<'_>, answer: &Answ
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_answers_what_is_documented() {
     let mut calls = Calls::start().await;
-    for line in CALLS.lines().filter(|line| !line.is_empty()) {
+    for line in CALLS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         calls.row(line).await;
     }
     let mut keys = BTreeMap::new();
