@@ -1,14 +1,16 @@
 //! Twelve weeks of believable usage, told to the API day by day with the clock in the past, as it
 //! would have come. The same days give the same usage, so that telling them twice changes nothing.
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveTime, TimeDelta, Utc};
 use metering_store::context::Source as _;
 use serde_json::{Value, json};
 
 use crate::{ADMIN_KEY, SERVICE_KEY, Stack, clock::ClockError};
 
 /// How many days are told, the present one included: less than the 90 that events are kept.
-const DAYS: i64 = 84;
+pub const DAYS: i64 = 84;
+/// The date since which storage grows, by a megabyte a day.
+const GROWING_SINCE: u64 = 739_000;
 /// How many events one batch takes.
 const BATCH: usize = 500;
 
@@ -97,24 +99,25 @@ const HOURS: [u64; 24] = [
     4, 3, 2, 2, 3, 6, 15, 35, 65, 90, 100, 95, 70, 80, 95, 98, 85, 60, 40, 28, 20, 14, 9, 6,
 ];
 
-/// Tells the stack all of it; `progress` hears of each day done, and how many there are. Leaves
+/// Tells the stack the last `days`, at most [`DAYS`]; `progress` hears of each day done, and how many there are. Leaves
 /// the clock at the present.
-pub async fn load(stack: &Stack, mut progress: impl FnMut(i64, i64)) -> Result<(), DemoError> {
+pub async fn load(stack: &Stack, days: i64, mut progress: impl FnMut(i64, i64)) -> Result<(), DemoError> {
     let teller = Teller {
         http: reqwest::Client::new(),
         base: stack.url(),
     };
     stack.clock().set(None)?;
     let now = stack.clock().now();
-    let first = (now - TimeDelta::days(DAYS - 1))
+    let first = (now - TimeDelta::days(days - 1))
         .date_naive()
         .and_time(NaiveTime::MIN)
         .and_utc();
     for customer in &CUSTOMERS {
         teller.subscribe(customer, first).await?;
     }
-    for day in 0..DAYS {
-        let start = first + TimeDelta::days(day);
+    for told in 0..days {
+        let day = DAYS - days + told;
+        let start = first + TimeDelta::days(told);
         let end = (start + TimeDelta::days(1) - TimeDelta::seconds(1)).min(now);
         stack.clock().set(Some(end))?;
         let events: Vec<Value> = CUSTOMERS
@@ -124,7 +127,7 @@ pub async fn load(stack: &Stack, mut progress: impl FnMut(i64, i64)) -> Result<(
         for chunk in events.chunks(BATCH) {
             teller.tell(chunk).await?;
         }
-        progress(day + 1, DAYS);
+        progress(told + 1, days);
     }
     stack.clock().set(None)?;
     Ok(())
@@ -132,10 +135,10 @@ pub async fn load(stack: &Stack, mut progress: impl FnMut(i64, i64)) -> Result<(
 
 /// One customer's day.
 fn events_of(customer: &Customer, day: i64, start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Value> {
-    let mut events = vec![storage(customer, day, start)];
+    let mut events = vec![storage(customer, start)];
     for (metric, count, value) in customer.habits {
         for number in 0..volume(customer, metric, day, start, *count) {
-            let drawn = draw(&[customer.user, metric], day, number);
+            let drawn = draw(&[customer.user, metric], date_number(start), number);
             let at = start + TimeDelta::hours(busy_hour(drawn)) + TimeDelta::seconds(drawn_up_to(drawn, 3_600));
             events.push(json!({
                 "user_id": customer.user, "metric_type": metric, "timestamp": at.to_rfc3339(),
@@ -154,10 +157,17 @@ fn events_of(customer: &Customer, day: i64, start: DateTime<Utc>, end: DateTime<
     events
 }
 
+/// A date as a number. What an event says depends on its date, not on how long ago that is, so that
+/// tomorrow tells the same of today.
+fn date_number(start: DateTime<Utc>) -> u64 {
+    u64::try_from(start.num_days_from_ce()).unwrap_or(0)
+}
+
 /// A level each morning that grows by a little.
-fn storage(customer: &Customer, day: i64, start: DateTime<Utc>) -> Value {
-    let drawn = draw(&[customer.user, "storage_usage"], day, 0);
-    let level = 900 + u64::try_from(day).unwrap_or(0) * 11 + drawn % 40;
+fn storage(customer: &Customer, start: DateTime<Utc>) -> Value {
+    let date = date_number(start);
+    let drawn = draw(&[customer.user, "storage_usage"], date, 0);
+    let level = 900 + date.saturating_sub(GROWING_SINCE) + drawn % 40;
     json!({
         "user_id": customer.user, "metric_type": "storage_usage", "mode": "level", "metric_value": thousandths(level),
         "timestamp": (start + TimeDelta::hours(5)).to_rfc3339(),
@@ -167,14 +177,13 @@ fn storage(customer: &Customer, day: i64, start: DateTime<Utc>) -> Value {
 
 /// How many events a day has: fewer at weekends, more as time goes by.
 fn volume(customer: &Customer, metric: &str, day: i64, start: DateTime<Utc>, usual: u64) -> u64 {
-    use chrono::Datelike as _;
     let weekend = if start.weekday().number_from_monday() > 5 {
         30
     } else {
         100
     };
     let grown = 100 + customer.growth * u64::try_from(day / 7).unwrap_or(0);
-    let noise = 85 + draw(&[customer.user, metric, "volume"], day, 0) % 31;
+    let noise = 85 + draw(&[customer.user, metric, "volume"], date_number(start), 0) % 31;
     let spike = if metric == "api_calls" && customer.spike == Some(DAYS - 1 - day) {
         8
     } else {
@@ -214,7 +223,7 @@ fn thousandths(value: u64) -> String {
 }
 
 /// A number that depends on nothing but what it is for (FNV-1a, 64 bits).
-fn draw(names: &[&str], day: i64, number: u64) -> u64 {
+fn draw(names: &[&str], day: u64, number: u64) -> u64 {
     let text = format!("{names:?}{day}/{number}");
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -256,5 +265,50 @@ impl Teller {
         }
         let what = "a day's usage".to_owned();
         Err(DemoError::Refused { what, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    async fn events(stack: &Stack, user: &str) -> Vec<Value> {
+        let url = format!("{}/api/v1/usage/events?user_id={user}&limit=200", stack.url());
+        let sent = reqwest::Client::new().get(url).bearer_auth(SERVICE_KEY).send().await;
+        let answer: Value = sent.expect("an answer").json().await.expect("JSON");
+        answer["events"].as_array().cloned().expect("events")
+    }
+
+    #[test]
+    fn tomorrow_tells_the_same_of_today() {
+        let start = "2026-11-24T00:00:00Z".parse().expect("an instant");
+        let end = start + TimeDelta::days(1);
+        for customer in &CUSTOMERS {
+            let (today, tomorrow) = (events_of(customer, 83, start, end), events_of(customer, 82, start, end));
+            let key = |event: &Value| event["idempotency_key"].clone();
+            for event in &today {
+                let same = tomorrow.iter().find(|other| key(other) == key(event));
+                assert!(same.is_none_or(|same| same == event), "{event}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_customer_has_its_days_and_told_twice_they_are_the_same() {
+        let stack = Stack::start(Options::default()).await.expect("started");
+        let mut days = Vec::new();
+        load(&stack, 2, |day, of| days.push((day, of))).await.expect("loaded");
+        assert_eq!(days, [(1, 2), (2, 2)]);
+        for customer in &CUSTOMERS {
+            let told = events(&stack, customer.user).await;
+            assert!(told.len() > customer.habits.len(), "{}: {}", customer.user, told.len());
+            assert!(told.iter().all(|event| event["late"] == json!(false)));
+        }
+        let before = events(&stack, "globex").await;
+        load(&stack, 2, |_, _| {}).await.expect("loaded again");
+        assert_eq!(events(&stack, "globex").await.len(), before.len());
+        let apart = (stack.clock().now() - metering_store::context::System.now()).abs();
+        assert!(apart < TimeDelta::seconds(5), "the clock is back at the present");
     }
 }

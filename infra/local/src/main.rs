@@ -52,7 +52,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     if arguments.demo {
-        demo::load(&stack, |day, of| eprint!("\rloading usage: day {day} of {of}")).await?;
+        demo::load(&stack, demo::DAYS, |day, of| {
+            eprint!("\rloading usage: day {day} of {of}")
+        })
+        .await?;
         eprintln!();
     }
     let mut out = std::io::stdout();
