@@ -96,6 +96,15 @@ const ADMINISTERED: &str = r##"
 422 validation_failed /plan required             | POST subscriptions | {"user_id":"u"}
 422 validation_failed /plan unknown_value        | POST subscriptions | {"user_id":"u","plan":"gold"}
 422 validation_failed /plan unknown_value        | POST subscriptions | {"user_id":"u","plan":5}
+422 validation_failed /plan unknown_value        | POST subscriptions | {"user_id":"u","plan":""}
+422 validation_failed /plan unknown_value        | PATCH subscriptions/sub_u | {"plan":""}
+422 validation_failed ?nonsense unknown_field    | POST subscriptions?nonsense=1 | {"user_id":"u","plan":"basic"}
+422 validation_failed ?nonsense unknown_field    | PATCH subscriptions/sub_u?nonsense=1 | {"plan":"professional"}
+422 validation_failed ?nonsense unknown_field    | POST subscriptions/sub_u/renew?nonsense=1 | {}
+422 validation_failed ?nonsense unknown_field    | POST subscriptions/sub_u/cancel?nonsense=1 | {}
+422 validation_failed ?nonsense unknown_field    | PUT quotas?nonsense=1 | {"user_id":"u","metric_type":"api_calls"}
+422 validation_failed ?nonsense unknown_field    | POST api-keys?nonsense=1 | {"name":"n","scopes":["usage:read"]}
+422 validation_failed ?nonsense unknown_field    | POST metric-types?nonsense=1 | {"metric_type":"teapots","kind":"sum","unit":"pots"}
 422 validation_failed /id invalid_format         | POST subscriptions | {"id":"a#b","user_id":"u","plan":"basic"}
 422 validation_failed /id not_allowed            | POST subscriptions | {"id":"none","user_id":"u","plan":"basic"}
 422 validation_failed /timezone unknown_value    | POST subscriptions | {"user_id":"u","plan":"basic","timezone":"Mars/Olympus"}
@@ -478,4 +487,70 @@ async fn a_mutation_with_a_key_is_answered_again() {
     client.clock(json!({"advance_seconds": 24 * 3600})).await;
     let later = send(body, "k").await;
     assert_ne!(later.body["id"], first.body["id"], "a key is good for a day");
+}
+
+/// Names that no key of a table can hold are names of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_names_name_nothing() {
+    let client = start().await;
+    let (url, endless) = (client.stack.url(), "x".repeat(3_000));
+    let admin = |rest: &str| format!("/api/v1/usage/admin/{rest}");
+    for (method, path, body) in [
+        (Method::GET, admin(&format!("subscriptions/{endless}")), None),
+        (
+            Method::PATCH,
+            admin(&format!("subscriptions/{endless}")),
+            Some(json!({"plan": "basic"})),
+        ),
+        (
+            Method::POST,
+            admin(&format!("subscriptions/{endless}/renew")),
+            Some(json!({})),
+        ),
+        (
+            Method::POST,
+            admin(&format!("subscriptions/{endless}/cancel")),
+            Some(json!({})),
+        ),
+        (Method::GET, admin(&format!("plans/{endless}")), None),
+        (Method::DELETE, admin(&format!("api-keys/{endless}")), None),
+        (Method::GET, format!("/api/v1/usage/events/{endless}"), None),
+        (
+            Method::GET,
+            format!("/api/v1/usage/check-quota/{endless}?user_id=u"),
+            None,
+        ),
+    ] {
+        let answer = client
+            .send_to(
+                &url,
+                method.clone(),
+                &path,
+                Some(ADMIN),
+                body.map(|body| body.to_string()),
+            )
+            .await;
+        assert_problem(&answer, 404, "not_found", &format!("{method} {}", &path[..40]));
+    }
+    for (method, path) in [
+        (Method::POST, admin("subscriptions")),
+        (Method::PATCH, admin("subscriptions/sub_u")),
+    ] {
+        let mut body = json!({"plan": endless});
+        if method == Method::POST {
+            body["user_id"] = json!("u");
+        }
+        let answer = client
+            .send_to(&url, method, &path, Some(ADMIN), Some(body.to_string()))
+            .await;
+        assert_problem(&answer, 422, "validation_failed", "an endless plan");
+    }
+    for path in [TRACK, "/api/v1/usage/track/batch", "/api/v1/events"] {
+        let body = Some(json!({}).to_string());
+        let answer = client
+            .send_to(&url, Method::POST, &format!("{path}?nonsense=1"), Some(SERVICE), body)
+            .await;
+        assert_problem(&answer, 422, "validation_failed", path);
+        assert_eq!(answer.body["errors"][0]["pointer"], json!("?nonsense"), "{path}");
+    }
 }

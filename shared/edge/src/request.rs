@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     App,
+    fields::Fields,
     problem::{Carried, Code, Problem},
 };
 
@@ -136,6 +137,8 @@ impl FromRequest<Arc<App>> for JsonBody {
 impl JsonBody {
     /// Reads a body whose media type the caller has judged.
     pub async fn from_media_type(request: Request) -> Result<Self, Problem> {
+        // What has a body has no parameters.
+        Fields::query(request.uri().query()).finish(Some(()))?;
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(Problem::new(

@@ -16,7 +16,7 @@ use crate::{
     Store, StoreError,
     error::failed,
     item::{Item, Reader, at, int, n, put_some, s},
-    keys::{COUNTERS_END, CounterKey, Owner, counters_from},
+    keys::{self, COUNTERS_END, CounterKey, Owner, counters_from},
 };
 
 /// The most counters one listing reads; an owner has one per metric and period.
@@ -356,13 +356,17 @@ impl Store {
         item.as_ref().map(Counter::from_item).transpose()
     }
 
-    /// An item of the State table, strongly read.
+    /// An item of the State table, strongly read. Under a key that DynamoDB would not take, such as
+    /// an empty or endless name that somebody made up, there is none.
     pub(crate) async fn state_get(
         &self,
         operation: &'static str,
         pk: &str,
         sk: &str,
     ) -> Result<Option<Item>, StoreError> {
+        if !keys::is_possible(pk, sk) {
+            return Ok(None);
+        }
         let found = self
             .dynamodb
             .get_item()

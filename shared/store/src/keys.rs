@@ -180,6 +180,12 @@ pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
 }
 
+/// Whether DynamoDB takes such a key: 1 to 2,048 bytes, and 1 to 1,024 for the sort key (Amazon
+/// DynamoDB Developer Guide, "Quotas", partition keys and sort keys).
+pub(crate) fn is_possible(pk: &str, sk: &str) -> bool {
+    (1..=2_048).contains(&pk.len()) && (1..=1_024).contains(&sk.len())
+}
+
 /// Hexadecimal digits of bytes.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
