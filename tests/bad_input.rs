@@ -111,6 +111,7 @@ const ADMINISTERED: &str = r##"
 422 validation_failed /billing_anchor invalid_format | POST subscriptions | {"user_id":"u","plan":"basic","billing_anchor":"the 31st"}
 422 validation_failed /period_length unknown_value   | POST subscriptions | {"user_id":"u","plan":"basic","period_length":"decade"}
 422 validation_failed /starts_at invalid_format  | POST subscriptions | {"user_id":"u","plan":"basic","starts_at":"now"}
+422 validation_failed /starts_at out_of_range    | POST subscriptions | {"user_id":"u","plan":"basic","starts_at":"9999-12-31T23:59:59Z"}
 422 validation_failed /limits unknown_field      | POST subscriptions | {"user_id":"u","plan":"basic","limits":{}}
 409 conflict                                     | POST subscriptions | {"id":"sub_u","user_id":"v","plan":"basic"}
 422 validation_failed ?user_id invalid_format    | GET subscriptions?user_id=%23 |

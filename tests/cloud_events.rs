@@ -42,6 +42,8 @@ fn faults() -> Vec<(Value, &'static str, &'static str)> {
         (without("source"), "/source", "required"),
         (with("source", json!("")), "/source", "invalid_format"),
         (with("source", json!("a b")), "/source", "invalid_format"),
+        (with("source", json!("/a%zz")), "/source", "invalid_format"),
+        (with("source", json!("/a#b#c")), "/source", "invalid_format"),
         (without("specversion"), "/specversion", "required"),
         (with("specversion", json!("0.3")), "/specversion", "unknown_value"),
         (with("specversion", json!(1.0)), "/specversion", "wrong_type"),

@@ -118,7 +118,9 @@ fn name(value: &Value) -> Result<String, Fault> {
 fn uri_reference(value: &Value) -> Result<String, Fault> {
     let text = text(value)?;
     let illegal = |character: char| character.is_whitespace() || "<>\"{}|\\^`".contains(character);
-    if text.chars().any(illegal) {
+    let is_hex = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let escapes_right = text.split('%').skip(1).all(is_hex);
+    if text.chars().any(illegal) || !escapes_right || text.matches('#').count() > 1 {
         return Err(Fault::new(FieldCode::InvalidFormat, "must be a URI-reference"));
     }
     Ok(text.to_owned())

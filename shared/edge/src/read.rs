@@ -1,6 +1,6 @@
 //! The rules of single fields, shared by bodies and queries.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
     ids,
@@ -18,6 +18,8 @@ use crate::{fields::Fault, problem::FieldCode};
 pub const METADATA_KEYS_MAX: usize = 50;
 /// The most bytes of an event's metadata, as compact JSON.
 pub const METADATA_BYTES_MAX: usize = 512;
+/// The last year of instants: what is computed from them is still written with four digits.
+const YEAR_MAX: i32 = 9_000;
 /// The most elements of a page.
 pub const LIMIT_MAX: usize = 200;
 /// The elements of a page when nothing is said.
@@ -210,10 +212,13 @@ pub fn boolean(value: &Value) -> Result<bool, Fault> {
 
 /// An instant with any offset; without one it is UTC.
 pub fn instant(value: &Value) -> Result<DateTime<Utc>, Fault> {
-    parse_instant(string(value)?).map_or_else(
-        || fault(FieldCode::InvalidFormat, "must be an instant like 2026-01-31T10:00:00Z"),
-        Ok,
-    )
+    match parse_instant(string(value)?) {
+        None => fault(FieldCode::InvalidFormat, "must be an instant like 2026-01-31T10:00:00Z"),
+        Some(instant) if instant.year() > YEAR_MAX => {
+            fault(FieldCode::OutOfRange, format!("must not lie after the year {YEAR_MAX}"))
+        }
+        Some(instant) => Ok(instant),
+    }
 }
 
 /// An IANA time zone.
