@@ -6,9 +6,11 @@
 
 CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
-FUNCTIONS = -p tracking-api -p admin-api -p ingest-job
+FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
+	-p relay-job -p aggregate-job -p alert-job
 
-.PHONY: build-TrackingApi build-AdminApi build-IngestJob functions
+.PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
+	build-RelayJob build-AggregateJob build-AlertJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -16,8 +18,23 @@ build-TrackingApi: functions
 build-AdminApi: functions
 	install -m 755 $(BUILT)/admin-api $(ARTIFACTS_DIR)/bootstrap
 
+build-AlertsApi: functions
+	install -m 755 $(BUILT)/alerts-api $(ARTIFACTS_DIR)/bootstrap
+
+build-AnalyticsApi: functions
+	install -m 755 $(BUILT)/analytics-api $(ARTIFACTS_DIR)/bootstrap
+
 build-IngestJob: functions
 	install -m 755 $(BUILT)/ingest-job $(ARTIFACTS_DIR)/bootstrap
+
+build-RelayJob: functions
+	install -m 755 $(BUILT)/relay-job $(ARTIFACTS_DIR)/bootstrap
+
+build-AggregateJob: functions
+	install -m 755 $(BUILT)/aggregate-job $(ARTIFACTS_DIR)/bootstrap
+
+build-AlertJob: functions
+	install -m 755 $(BUILT)/alert-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --release --locked $(FUNCTIONS)

@@ -87,6 +87,32 @@ const READ: &str = r##"
 400 malformed_request                           | GET /api/v1/usage/events?user_id=u&cursor=abc
 404 not_found                                   | GET /api/v1/usage/events/evt_00000000000000000000000000000000?user_id=u
 404 not_found                                   | GET /api/v1/usage/events/%23
+404 not_found                                   | GET /api/v1/usage/aggregations/teapots?user_id=u
+404 not_found                                   | GET /api/v1/usage/aggregations/api_calls?user_id=v&subscription_id=sub_u
+422 metric_kind_mismatch                        | GET /api/v1/usage/aggregations/user_sessions?user_id=u
+422 validation_failed ?user_id required         | GET /api/v1/usage/aggregations/api_calls
+422 validation_failed ?granularity unknown_value | GET /api/v1/usage/aggregations/api_calls?user_id=u&granularity=yearly
+422 validation_failed ?granularity unknown_value | GET /api/v1/usage/aggregations/api_calls?user_id=u&granularity=Daily
+422 validation_failed ?timezone unknown_value   | GET /api/v1/usage/aggregations/api_calls?user_id=u&timezone=Mars/Olympus
+422 validation_failed ?timezone unknown_value   | GET /api/v1/usage/aggregations/api_calls?user_id=u&timezone=%2B01:00
+422 validation_failed ?from invalid_format      | GET /api/v1/usage/aggregations/api_calls?user_id=u&from=yesterday
+422 validation_failed ?to out_of_range          | GET /api/v1/usage/aggregations/api_calls?user_id=u&to=9999-01-01T00:00:00Z
+422 validation_failed ?from out_of_range        | GET /api/v1/usage/aggregations/api_calls?user_id=u&from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z
+422 validation_failed ?from out_of_range        | GET /api/v1/usage/aggregations/api_calls?user_id=u&from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00%2B01:00
+422 validation_failed ?from out_of_range        | GET /api/v1/usage/aggregations/api_calls?user_id=u&from=2099-01-01T00:00:00Z
+422 validation_failed ?from out_of_range        | GET /api/v1/usage/aggregations/api_calls?user_id=u&from=2010-01-01T00:00:00Z&to=2020-01-02T00:00:00.001Z
+422 validation_failed ?limit out_of_range       | GET /api/v1/usage/aggregations/api_calls?user_id=u&limit=201
+422 validation_failed ?days unknown_field       | GET /api/v1/usage/aggregations/api_calls?user_id=u&days=3
+400 malformed_request                           | GET /api/v1/usage/aggregations/api_calls?user_id=u&cursor=abc
+404 not_found                                   | GET /api/v1/usage/trends/teapots?user_id=u
+404 not_found                                   | GET /api/v1/usage/trends/api_calls?user_id=v&subscription_id=sub_u
+422 metric_kind_mismatch                        | GET /api/v1/usage/trends/user_sessions?user_id=u
+422 validation_failed ?user_id required         | GET /api/v1/usage/trends/api_calls
+422 validation_failed ?days out_of_range        | GET /api/v1/usage/trends/api_calls?user_id=u&days=0
+422 validation_failed ?days out_of_range        | GET /api/v1/usage/trends/api_calls?user_id=u&days=366
+422 validation_failed ?days invalid_format      | GET /api/v1/usage/trends/api_calls?user_id=u&days=1.5
+422 validation_failed ?timezone unknown_value   | GET /api/v1/usage/trends/api_calls?user_id=u&timezone=CEST
+422 validation_failed ?from unknown_field       | GET /api/v1/usage/trends/api_calls?user_id=u&from=2026-01-01T00:00:00Z
 "##;
 
 /// What an administrator sends: method, path and body.
@@ -191,6 +217,9 @@ const ADMINISTERED: &str = r##"
 404 not_found                                    | DELETE api-keys/key_nobody |
 404 not_found                                    | PUT api-keys | {}
 "##;
+
+/// What a service sends about alerts: method, path and body.
+const ALERTED: &str = include_str!("bad_input/alerts.txt");
 
 /// A row: what is expected, and the columns of what is sent.
 struct Row<'a> {
@@ -332,6 +361,30 @@ async fn each_fault_of_an_administrator_is_named_where_it_is() {
         Some(2),
         "the two of the stack"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_about_alerts_is_named_where_it_is() {
+    let client = start().await;
+    for row in rows(ALERTED) {
+        let (method, path) = row.sent[0].split_once(' ').expect("a method and a path");
+        let path = format!("/api/v1/usage/{path}");
+        let body = row.sent[1];
+        let body = (!body.is_empty() || row.code == "malformed_json").then(|| body.to_owned());
+        let method = method.parse().expect("a method");
+        let answer = client
+            .send_to(&client.stack.url(), method, &path, Some(SERVICE), body)
+            .await;
+        row.assert_answered(&answer);
+    }
+    for (path, name) in [("thresholds", "thresholds"), ("webhook-endpoints", "webhook_endpoints")] {
+        let listed = client.get(&format!("/api/v1/usage/{path}?user_id=u"), SERVICE).await;
+        assert_eq!(listed.body[name], json!([]), "nothing was made");
+    }
+    let settings = client
+        .get("/api/v1/usage/notification-settings?user_id=u", SERVICE)
+        .await;
+    assert_eq!(settings.body["email"], Value::Null, "nothing was set");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -516,6 +569,17 @@ async fn endless_names_name_nothing() {
         (Method::GET, admin(&format!("plans/{endless}")), None),
         (Method::DELETE, admin(&format!("api-keys/{endless}")), None),
         (Method::GET, format!("/api/v1/usage/events/{endless}"), None),
+        (Method::GET, format!("/api/v1/usage/thresholds/{endless}"), None),
+        (
+            Method::PATCH,
+            format!("/api/v1/usage/alerts/{endless}/acknowledge"),
+            None,
+        ),
+        (
+            Method::DELETE,
+            format!("/api/v1/usage/webhook-endpoints/{endless}"),
+            None,
+        ),
         (
             Method::GET,
             format!("/api/v1/usage/check-quota/{endless}?user_id=u"),

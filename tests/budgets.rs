@@ -137,7 +137,7 @@ async fn each_call_stays_within_its_budget() {
         &Budget {
             requests: 2,
             write_units: 0,
-            read_units: 1,
+            read_units: 2,
         },
     );
     metered.client.limit("u", DOCUMENTS, 3).await;
@@ -213,5 +213,49 @@ async fn a_hot_counter_stays_small() {
         let units: Decimal = updates.filter_map(|passed| passed.units).sum();
         println!("{units} write units for 200 counts, {width} at once");
         assert!(units <= units_max * Decimal::from(200), "{width} at once: {units}");
+    }
+}
+
+/// A month of usage at all hours: days of UTC are stored, those of other zones are put together
+/// from hours where clocks differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn aggregates_stay_within_their_budget() {
+    let metered = Metered::start().await;
+    let now = metered.client.now();
+    for chunk in (0..31 * 24).collect::<Vec<_>>().chunks(240) {
+        let event = |hours: &i64| {
+            let at = (now - chrono::TimeDelta::hours(*hours)).to_rfc3339();
+            json!({"user_id": "u", "metric_type": DOCUMENTS, "metric_value": 1, "timestamp": at, "backfill": true,
+                "response_time_ms": 100 + hours % 7})
+        };
+        let body = json!({"events": chunk.iter().map(event).collect::<Vec<_>>()});
+        assert_eq!(
+            metered
+                .call(Method::POST, "/api/v1/usage/track/batch", Some(&body))
+                .await,
+            200
+        );
+    }
+    metered.client.drain().await;
+    for (what, path, requests, read_units) in [
+        ("30 days", "aggregations/document_processing?user_id=u", 1, 2),
+        (
+            "30 days of a zone",
+            "aggregations/document_processing?user_id=u&timezone=Europe/Berlin",
+            6,
+            20,
+        ),
+        ("a trend", "trends/document_processing?user_id=u", 1, 2),
+    ] {
+        let path = format!("/api/v1/usage/{path}");
+        assert_eq!(metered.call(Method::GET, &path, None).await, 200);
+        metered.wire.passed();
+        assert_eq!(metered.call(Method::GET, &path, None).await, 200);
+        let budget = Budget {
+            requests,
+            write_units: 0,
+            read_units,
+        };
+        metered.assert_within(what, &budget);
     }
 }

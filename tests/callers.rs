@@ -22,8 +22,12 @@ pub enum Needs {
     Write,
     /// To report the usage of anybody that each of many events names, answered one by one.
     WriteEach,
-    /// To report usage unenforced, which a user's token may not.
-    WriteUnenforced,
+    /// To change one object: that of another user is not there.
+    WriteOne,
+    /// To read what a user's token may not.
+    ReadByService,
+    /// To report or change what a user's token may not.
+    WriteByService,
     /// To administer.
     Admin,
 }
@@ -33,14 +37,15 @@ impl Needs {
     pub fn scope(self) -> &'static str {
         match self {
             Self::Nothing => "none",
-            Self::Read | Self::ReadOne => "usage:read",
-            Self::Write | Self::WriteEach | Self::WriteUnenforced => "usage:write",
+            Self::Read | Self::ReadOne | Self::ReadByService => "usage:read",
+            Self::Write | Self::WriteEach | Self::WriteOne | Self::WriteByService => "usage:write",
             Self::Admin => "usage:admin",
         }
     }
 }
 
-/// Every endpoint, about user `u`: what it needs, its method and path, a body.
+/// Every endpoint, about user `u`: what it needs, its method and path, a body. `THRESHOLD` and
+/// `ENDPOINT` in a path are ids that whoever sends it knows.
 pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let usage = |needs, line: &str, body| {
         let (method, path) = line.split_once(' ').expect("a method and a path");
@@ -49,6 +54,9 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let (read, admin) = (Needs::Read, Needs::Admin);
     let event_body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1});
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
+    let threshold =
+        json!({"user_id": "u", "metric_type": "api_calls", "threshold_type": "absolute", "threshold_value": 1});
+    let endpoint = json!({"user_id": "u", "url": "https://9.9.9.9/usage"});
     let cloud_event = json!({"specversion": "1.0", "id": "k", "source": "/", "type": "api_calls", "subject": "u"});
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
     let gold = json!({"name": "Gold", "currency": "EUR", "quotas": {}});
@@ -58,14 +66,38 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         (Needs::Nothing, "GET /health".to_owned(), Value::Null),
         (Needs::Nothing, "GET /api/v1/openapi.json".to_owned(), Value::Null),
         (Needs::Nothing, "GET /api/v1/docs".to_owned(), Value::Null),
-        (Needs::WriteUnenforced, "POST /api/v1/events".to_owned(), cloud_event),
+        (Needs::WriteByService, "POST /api/v1/events".to_owned(), cloud_event),
         usage(Needs::WriteEach, "POST track/batch", json!({"events": [event_body]})),
         usage(Needs::Write, "POST track", event_body),
         usage(read, "GET summary?user_id=u", Value::Null),
         usage(read, "GET quotas?user_id=u", Value::Null),
         usage(read, "GET check-quota/api_calls?user_id=u", Value::Null),
         usage(read, "GET events?user_id=u", Value::Null),
+        usage(read, "GET aggregations/api_calls?user_id=u", Value::Null),
+        usage(read, "GET trends/api_calls?user_id=u", Value::Null),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
+        usage(read, "GET alerts?user_id=u", Value::Null),
+        usage(Needs::WriteOne, "PATCH alerts/alr_u/acknowledge", Value::Null),
+        usage(Needs::WriteOne, "PATCH alerts/alr_u/resolve", Value::Null),
+        usage(Needs::Write, "POST thresholds", threshold.clone()),
+        usage(read, "GET thresholds?user_id=u", Value::Null),
+        usage(Needs::ReadOne, "GET thresholds/THRESHOLD", Value::Null),
+        usage(Needs::Write, "PUT thresholds/THRESHOLD", threshold),
+        usage(Needs::WriteOne, "DELETE thresholds/THRESHOLD", Value::Null),
+        usage(read, "GET notification-settings?user_id=u", Value::Null),
+        usage(
+            Needs::Write,
+            "PUT notification-settings",
+            json!({"user_id": "u", "notification_channels": ["sms"]}),
+        ),
+        usage(Needs::WriteByService, "POST webhook-endpoints", endpoint),
+        usage(Needs::ReadByService, "GET webhook-endpoints?user_id=u", Value::Null),
+        usage(
+            Needs::WriteByService,
+            "POST webhook-endpoints/ENDPOINT/rotate-secret",
+            Value::Null,
+        ),
+        usage(Needs::WriteByService, "DELETE webhook-endpoints/ENDPOINT", Value::Null),
         usage(
             admin,
             "POST admin/subscriptions",
@@ -180,13 +212,13 @@ fn expected(needs: Needs, caller: &str) -> Result<(), u16> {
         (_, "unknown key" | "revoked key" | "expired key") => Err(401),
         (_, "administering key" | "administrator's token") => Ok(()),
         (Needs::Admin, _) => Err(403),
-        (Needs::WriteUnenforced, "user" | "other user") => Err(403),
+        (Needs::ReadByService | Needs::WriteByService, "user" | "other user") => Err(403),
         (_, "user" | "service") => Ok(()),
         (Needs::WriteEach, "other user") => Ok(()),
-        (Needs::ReadOne, "other user") => Err(404),
+        (Needs::ReadOne | Needs::WriteOne, "other user") => Err(404),
         (_, "other user") => Err(403),
-        (Needs::Read | Needs::ReadOne, "reading key") => Ok(()),
-        (Needs::Write | Needs::WriteEach | Needs::WriteUnenforced, "writing key") => Ok(()),
+        (Needs::Read | Needs::ReadOne | Needs::ReadByService, "reading key") => Ok(()),
+        (Needs::Write | Needs::WriteEach | Needs::WriteOne | Needs::WriteByService, "writing key") => Ok(()),
         (_, "reading key" | "writing key") => Err(403),
         (_, other) => panic!("{other} is in no table"),
     }
@@ -202,6 +234,51 @@ fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
             let code = codes.into_iter().find(|(of, _)| *of == status).map(|(_, code)| code);
             assert_eq!(answer.body["code"].as_str(), code, "{what}");
             assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
+        }
+    }
+}
+
+/// Objects of user `u` that are there for whoever may reach them.
+struct Made {
+    threshold: String,
+    endpoint: String,
+}
+
+impl Made {
+    async fn start(client: &Client) -> Self {
+        Self {
+            threshold: Self::threshold(client).await,
+            endpoint: Self::endpoint(client).await,
+        }
+    }
+
+    async fn threshold(client: &Client) -> String {
+        let body =
+            json!({"user_id": "u", "metric_type": "api_calls", "threshold_type": "absolute", "threshold_value": 1});
+        Self::make(client, "thresholds", body).await
+    }
+
+    async fn endpoint(client: &Client) -> String {
+        let body = json!({"user_id": "u", "url": "https://9.9.9.9/usage"});
+        Self::make(client, "webhook-endpoints", body).await
+    }
+
+    async fn make(client: &Client, path: &str, body: Value) -> String {
+        let made = client.post(&format!("/api/v1/usage/{path}"), ADMIN, body).await;
+        made.body["id"].as_str().expect("an id").to_owned()
+    }
+
+    fn named(&self, path: &str) -> String {
+        path.replace("THRESHOLD", &self.threshold)
+            .replace("ENDPOINT", &self.endpoint)
+    }
+
+    /// Makes again what an answer says is gone.
+    async fn after(&mut self, client: &Client, line: &str, answer: &Answer) {
+        match (answer.status, line) {
+            (204, line) if line.ends_with("/THRESHOLD") => self.threshold = Self::threshold(client).await,
+            (204, line) if line.ends_with("/ENDPOINT") => self.endpoint = Self::endpoint(client).await,
+            _ => {}
         }
     }
 }
@@ -222,8 +299,10 @@ async fn every_endpoint_by_every_caller() {
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
     let made = client.post("/api/v1/usage/admin/metric-types", ADMIN, teapots).await;
     assert_eq!(made.status, 201, "{made:?}");
+    client.raise("alr_u", "u", |_| {}).await;
     let callers = callers(&client).await;
     let endpoints = endpoints(&event, spare);
+    let mut made = Made::start(&client).await;
     for (needs, line, body) in &endpoints {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         for (caller, credentials) in &callers {
@@ -246,9 +325,10 @@ async fn every_endpoint_by_every_caller() {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect();
-            let url = format!("{}{path}", client.stack.url());
+            let url = format!("{}{}", client.stack.url(), made.named(path));
             let body = body.map(String::into_bytes);
             let answer = client.send_with(method, url, &headers, body).await;
+            made.after(&client, line, &answer).await;
             assert_answered(&answer, expected(*needs, caller), &format!("{line} by {caller}"));
         }
     }

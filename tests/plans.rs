@@ -262,5 +262,5 @@ async fn versions_cost_a_warm_instance_nothing() {
         call(Method::GET, "/api/v1/usage/check-quota/api_calls?user_id=u", None).await,
         1
     );
-    assert_eq!(call(Method::GET, "/api/v1/usage/summary?user_id=u", None).await, 1);
+    assert_eq!(call(Method::GET, "/api/v1/usage/summary?user_id=u", None).await, 2);
 }

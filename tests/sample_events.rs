@@ -7,6 +7,7 @@ use metering_edge::{
     aws::Clients,
     config::Config,
     lambda::{Invoke, handler},
+    webhook::{Reach, Webhooks},
 };
 use metering_store::Context;
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ fn expected(name: &str) -> [Value; 2] {
     let status = |status: u16| json!({"statusCode": status});
     match name {
         "admin-create-subscription.json" => [status(201), status(201)],
+        "alerts-create-threshold.json" => [status(201), status(201)],
+        "alerts-list.json" => [status(200), status(200)],
+        "analytics-aggregations.json" | "analytics-trends.json" => [status(200), status(200)],
         "check-quota.json" => [status(200), status(200)],
         "ingest.json" => [json!({"batchItemFailures": []}), json!({"batchItemFailures": []})],
         "track.json" => [status(201), status(200)],
@@ -29,6 +33,8 @@ fn function(name: &str, app: Arc<App>) -> Invoke {
     match name {
         "ingest.json" => ingest_job::handler(app).expect("a configuration"),
         name if name.starts_with("admin-") => handler(admin_api::router(app)),
+        name if name.starts_with("alerts-") => handler(alerts_api::router(app)),
+        name if name.starts_with("analytics-") => handler(analytics_api::router(app)),
         _ => handler(tracking_api::router(app)),
     }
 }
@@ -45,7 +51,8 @@ fn app(stack: &Stack) -> Arc<App> {
     ]);
     let config = Config::from_lookup(&|name| environment.get(name).map(|value| (*value).to_owned()));
     let context = Context::new(Arc::new(stack.clock().clone()));
-    let clients = Clients::of(&stack.dynamodb_endpoint(), &stack.sqs_endpoint(), None);
+    let webhooks = Webhooks::new(Reach::Public, None).expect("a sender");
+    let clients = Clients::of(&stack.endpoints(), None, webhooks);
     App::new(config.expect("a configuration"), context, clients)
 }
 
@@ -68,5 +75,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 8);
 }

@@ -1,8 +1,13 @@
 //! A stack of its own per test, and the requests that a client sends.
 
-use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt as _, stream};
-use metering_store::context::Source as _;
+use metering_domain::alert::{AlertStatus, AlertType, Severity};
+use metering_edge::aws::dynamodb_client;
+use metering_store::{Context, Store, Tables, alert::Alert, context::Source as _};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use usage_local::{Options, Stack};
@@ -31,7 +36,12 @@ pub struct Client {
 impl Client {
     /// A stack that keeps nothing.
     pub async fn start() -> Self {
-        let stack = Stack::start(Options::default()).await.expect("the stack starts");
+        Self::start_with(Options::default()).await
+    }
+
+    /// A stack as the options say.
+    pub async fn start_with(options: Options) -> Self {
+        let stack = Stack::start(options).await.expect("the stack starts");
         Self {
             stack,
             http: reqwest::Client::new(),
@@ -172,10 +182,96 @@ impl Client {
         self.quota(user, metric).await["current_usage"].clone()
     }
 
+    /// Raises an alert of a user without subscription, as if 80 of 100 documents were used, unless
+    /// `change` makes it another.
+    pub async fn raise(&self, id: &str, user: &str, change: impl FnOnce(&mut Alert)) {
+        let mut alert = Alert {
+            id: id.to_owned(),
+            user_id: user.to_owned(),
+            subscription_id: "none".to_owned(),
+            metric_type: "document_processing".to_owned(),
+            alert_type: AlertType::ApproachingLimit,
+            severity: Severity::Medium,
+            status: AlertStatus::Pending,
+            threshold_id: None,
+            threshold_value: Some(80.into()),
+            quota_percentage: Some(80.into()),
+            quota_limit: Some(100.into()),
+            current_usage: 80.into(),
+            action_taken: None,
+            title: "80 %".to_owned(),
+            message: "80 of 100".to_owned(),
+            period_start: self.now() - TimeDelta::days(1),
+            period_end: self.now() + TimeDelta::days(1),
+            anomaly_id: None,
+            created_at: self.now(),
+            sent_at: None,
+            acknowledged_at: None,
+            acknowledged_by: None,
+            resolved_at: None,
+            deliveries: Vec::new(),
+            channels: None,
+            published_at: None,
+            cooldown_minutes: 0,
+        };
+        change(&mut alert);
+        let raised = self.store().alert_raise(&alert).await.expect("a write");
+        assert!(raised, "the id is new");
+    }
+
+    /// A request with a body or without one, and an idempotency key.
+    pub async fn keyed(&self, method: Method, path: &str, credentials: &str, key: &str, body: Option<Value>) -> Answer {
+        let bearer = format!("Bearer {credentials}");
+        let mut headers = vec![("authorization", bearer.as_str()), ("idempotency-key", key)];
+        if body.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
+        let body = body.map(|body| body.to_string().into_bytes());
+        let url = format!("{}{path}", self.stack.url());
+        self.send_with(method, url, &headers, body).await
+    }
+
     /// Moves the stack's clock.
     pub async fn clock(&self, body: Value) {
         let moved = self.post("/_local/clock", "", body).await;
         assert_eq!(moved.status, 200, "{moved:?}");
+    }
+
+    /// Waits until nothing is left to do: streams, queues, functions.
+    pub async fn drain(&self) {
+        let drained = self.post("/_local/drain", "", json!({"timeout_seconds": 300})).await;
+        assert_eq!(drained.status, 200, "{drained:?}");
+    }
+
+    /// A user's alerts, oldest first, once nothing is left to do.
+    pub async fn alerts(&self, user: &str) -> Vec<Value> {
+        self.drain().await;
+        let path = format!("/api/v1/usage/alerts?user_id={user}&limit=200");
+        let listed = self.get(&path, SERVICE).await;
+        assert_eq!(listed.status, 200, "{listed:?}");
+        let mut alerts = listed.body["alerts"].as_array().expect("alerts").clone();
+        alerts.reverse();
+        alerts
+    }
+
+    /// A store over the stack's engine, as a function has one.
+    pub fn store(&self) -> Store {
+        self.store_over(None)
+    }
+
+    /// A store whose requests go through `http_client`.
+    pub fn store_over(&self, http_client: Option<SharedHttpClient>) -> Store {
+        let tables = Tables {
+            events: self.stack.events_table().to_owned(),
+            state: self.stack.state_table().to_owned(),
+        };
+        let dynamodb = dynamodb_client(&self.stack.dynamodb_endpoint(), http_client);
+        Store::new(dynamodb, tables, Context::new(Arc::new(self.stack.clock().clone())))
+    }
+
+    /// What has left the stack.
+    pub async fn outbox(&self) -> Value {
+        self.get("/_local/outbox", "").await.body
     }
 
     /// A user's token.

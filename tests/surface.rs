@@ -1,5 +1,10 @@
 //! The public surface, on the real stack: one module per behaviour.
 
+mod after_the_write;
+mod aggregates;
+mod alerts;
+mod alerts_api;
+mod analytics_api;
 mod bad_input;
 mod batches;
 mod books;
@@ -23,4 +28,5 @@ mod series;
 mod support;
 mod times;
 mod unreliable;
+mod webhooks;
 mod wire;

@@ -16,7 +16,12 @@ use crate::{
 const CALLS: &str = include_str!("calls.txt");
 
 /// What is documented and cannot be brought about here: operation, status and code, and why.
-const UNSEEN: [(&str, u16, &str, &str); 1] = [("putPlan", 409, "conflict", "it takes 500 plans")];
+const UNSEEN: [(&str, u16, &str, &str); 4] = [
+    ("createThreshold", 409, "conflict", "it takes 50 thresholds"),
+    ("createWebhookEndpoint", 409, "conflict", "it takes 10 endpoints"),
+    ("putPlan", 409, "conflict", "it takes 500 plans"),
+    ("trackUsage", 422, "sealed", "it takes 85 days: see tests/aggregates.rs"),
+];
 /// A fault of ours: none is known, so none can be provoked.
 const INTERNAL: u16 = 500;
 
@@ -51,6 +56,9 @@ impl Calls {
     async fn start() -> Self {
         let client = Client::start().await;
         let user = client.token(json!({"user_id": "u"})).await;
+        for id in ["alr_seen", "alr_over"] {
+            client.raise(id, "alerted", |_| {}).await;
+        }
         Self {
             client,
             document: Document::committed(),
@@ -288,7 +296,10 @@ fn assert_described(document: &Document, operation: Operation<'_>, answer: &Answ
 async fn the_service_answers_what_is_documented() {
     let mut calls = Calls::start().await;
     for line in CALLS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        calls.row(line).await;
+        match line {
+            "drain" => calls.client.drain().await,
+            line => calls.row(line).await,
+        }
     }
     let mut keys = BTreeMap::new();
     for scope in ["usage:read", "usage:write"] {

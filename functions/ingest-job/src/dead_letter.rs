@@ -74,6 +74,7 @@ pub fn unwrapped(message: Message) -> Message {
             id: about["message_id"].as_str()?.to_owned(),
             sent_at: parse_instant(about["sent_at"].as_str()?)?,
             body: letter["body"].as_str()?.to_owned(),
+            ..message.clone()
         })
     };
     inside().unwrap_or(message)

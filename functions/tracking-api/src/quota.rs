@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
+use futures::try_join;
 use metering_domain::{metric::Metric, number::plain, quota::admits};
 use metering_edge::{
     App,
@@ -88,7 +89,14 @@ pub async fn summary(State(app): State<Arc<App>>, call: Call) -> Result<Json<Val
     let mut fields = Fields::query(call.info.query.as_deref());
     let named = Named::read(&call, &mut fields);
     let named = fields.finish(Some(named))?;
-    let found = quotas(&app, &call, &named).await?;
+    let target = named.target(&app, &call).await?;
+    let open = async |target: &Target| app.store.alerts_open(&target.owner).await.map_err(Problem::from);
+    let (found, alerts) = try_join!(quotas_of(&app, &call, &named, &target), open(&target))?;
+    let alerts = if found.target.owner == target.owner {
+        alerts
+    } else {
+        open(&found.target).await?
+    };
     let target = &found.target;
     let notable = found.counters.iter().filter(|counter| counter.is_notable());
     let quotas: Vec<Quota> = notable
@@ -101,20 +109,19 @@ pub async fn summary(State(app): State<Arc<App>>, call: Call) -> Result<Json<Val
         "period_start": instant(found.period.start), "period_end": instant(found.period.end),
         "quotas": quotas.iter().map(Quota::body).collect::<Result<Vec<_>, _>>()?,
         "total_overage_cost": number(total), "currency": currency,
-        // Nothing raises alerts yet, so none is pending or sent.
-        "alerts_count": 0,
+        "alerts_count": alerts,
     })))
 }
 
 async fn quotas(app: &App, call: &Call, named: &Named) -> Result<Quotas, Problem> {
+    quotas_of(app, call, named, &*named.target(app, call).await?).await
+}
+
+/// The quotas of a target, or of the one that took its place.
+async fn quotas_of(app: &App, call: &Call, named: &Named, target: &Target) -> Result<Quotas, Problem> {
     let unknown = || Problem::not_found("subscription");
-    let target = named.target(app, call).await?;
-    let found = app
-        .store
-        .quota_list(&target, call.info.now)
-        .await?
-        .ok_or_else(unknown)?;
-    if !ended_meanwhile(&target, &found.target) {
+    let found = app.store.quota_list(target, call.info.now).await?.ok_or_else(unknown)?;
+    if !ended_meanwhile(target, &found.target) {
         return Ok(found);
     }
     let target = named.target_now(app, call).await?;

@@ -254,8 +254,8 @@ async fn compare(what: &str, ours: &Arc<impl Work>, raw: &Arc<impl Work>) {
 async fn main() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options {
-        port: 0,
         data_dir: Some(dir.path().join("data")),
+        ..Options::default()
     };
     let stack = Stack::start(options).await.expect("the stack starts");
     // What HTTP, the gateway and the function's boundary take without any store.

@@ -6,11 +6,7 @@
 
 mod protocol;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use metering_store::context::Source as _;
@@ -18,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
+    outbox::{Outbox, Said},
     queues::{Outgoing, Queues, Refusal},
     template::{ACCOUNT, MESSAGE_BYTES_MAX, Queue, REGION, Rule, Template},
 };
@@ -26,8 +23,6 @@ pub use protocol::router;
 
 /// The bus that every account has.
 pub const DEFAULT_BUS: &str = "default";
-/// Events that are shown of what functions put on the bus: the last ones.
-const SHOWN_MAX: usize = 1_000;
 /// How long after a failed call the next one follows.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -41,7 +36,7 @@ struct Inner {
     rules: Vec<Rule>,
     /// The template's buses.
     buses: Vec<String>,
-    put: Mutex<VecDeque<Put>>,
+    outbox: Outbox,
 }
 
 /// An event on its way.
@@ -61,15 +56,6 @@ pub struct Event {
     pub time: Option<DateTime<Utc>>,
     /// What it is about.
     pub resources: Vec<String>,
-}
-
-/// What a function put on the bus.
-#[derive(Debug, Clone)]
-pub struct Put {
-    /// The event.
-    pub event: Event,
-    /// When.
-    pub at: DateTime<Utc>,
 }
 
 /// The queue that keeps the events for a function. No address names it.
@@ -103,13 +89,13 @@ pub fn inboxes(template: &Template) -> Vec<Queue> {
 
 impl Bus {
     /// The bus of `template`, which keeps events in the [`inboxes`] among `queues`.
-    pub fn new(template: &Template, queues: &Queues, clock: &Clock) -> Self {
+    pub fn new(template: &Template, queues: &Queues, clock: &Clock, outbox: &Outbox) -> Self {
         Self(Arc::new(Inner {
             queues: queues.clone(),
             clock: clock.clone(),
             rules: template.triggers.rules.clone(),
             buses: template.buses.clone(),
-            put: Mutex::default(),
+            outbox: outbox.clone(),
         }))
     }
 
@@ -159,22 +145,10 @@ impl Bus {
 
     /// Notes what a function put on the bus.
     fn note(&self, event: Event) {
-        let at = self.0.clock.now();
-        let mut put = self.0.put.lock().unwrap_or_else(PoisonError::into_inner);
-        if put.len() == SHOWN_MAX {
-            put.pop_front();
-        }
-        put.push_back(Put { event, at });
-    }
-
-    /// The last events that functions put on the bus.
-    pub fn put(&self) -> Vec<Put> {
-        let put = self.0.put.lock().unwrap_or_else(PoisonError::into_inner);
-        put.iter().cloned().collect()
-    }
-
-    /// Forgets them.
-    pub fn forget(&self) {
-        self.0.put.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.outbox.event(&Said {
+            source: event.source,
+            detail_type: event.detail_type,
+            detail: event.detail,
+        });
     }
 }

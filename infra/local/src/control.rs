@@ -24,6 +24,7 @@ use crate::{
     expiry,
     fields::Fields,
     host::Desk,
+    outbox::Outbox,
     problem::Problem,
     queues::Queues,
     template::Table,
@@ -53,6 +54,8 @@ pub struct Control {
     pub queues: Queues,
     /// The template's bus.
     pub bus: Bus,
+    /// What has left the stack.
+    pub outbox: Outbox,
     /// The event host.
     pub host: Desk,
     /// Signs tokens.

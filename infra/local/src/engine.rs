@@ -46,7 +46,10 @@ pub enum EngineError {
     #[error("the database cannot be used: {0}")]
     Database(#[from] DynoxideError),
     /// The table in the file is not the template's.
-    #[error("the table {0} in the data folder was made from another template: delete the folder")]
+    #[error(
+        "the table {0} in the data folder has other keys or indexes than template.yaml says: delete the folder, \
+         or choose another with --data-dir"
+    )]
     OtherTemplate(String),
     /// What the engine does not take for a table.
     #[error("the table {table} cannot be made")]
@@ -201,4 +204,57 @@ fn shape(table: &Value) -> Value {
         "attributes": sorted(&table["AttributeDefinitions"], "AttributeName"),
         "indexes": indexes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::template::{EMBEDDED, Template};
+
+    fn tables() -> Vec<Table> {
+        let template = Template::parse(EMBEDDED, &BTreeMap::new(), "http://queues");
+        template.expect("the real template").tables
+    }
+
+    #[test]
+    fn a_folder_of_the_same_tables_is_used_again_whatever_reads_their_streams() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("dynamodb.sqlite");
+        let mut tables = tables();
+        for view in [None, Some("NEW_IMAGE"), Some("NEW_AND_OLD_IMAGES"), None] {
+            for table in &mut tables {
+                table.stream = view.map(str::to_owned);
+            }
+            Engine::start(&file, &tables).expect("started");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_other_keys_or_indexes_is_refused_with_what_to_do() {
+        let changes: [fn(&mut Table); 5] = [
+            |state| drop(state.indexes.pop()),
+            |state| state.indexes[0].name = "other".to_owned(),
+            |state| state.indexes[0].projection = "ALL".to_owned(),
+            |state| {
+                state.indexes.push(crate::template::Index {
+                    name: "added".to_owned(),
+                    ..state.indexes[0].clone()
+                })
+            },
+            |state| state.key.truncate(1),
+        ];
+        for change in changes {
+            let dir = tempfile::tempdir().expect("a folder");
+            let file = dir.path().join("dynamodb.sqlite");
+            let mut tables = tables();
+            Engine::start(&file, &tables).expect("started");
+            let state = tables.iter_mut().find(|table| table.name == "State").expect("State");
+            change(state);
+            let refused = Engine::start(&file, &tables).expect_err("refused").to_string();
+            assert!(refused.contains("the table State in the data folder"), "{refused}");
+            assert!(refused.contains("delete the folder"), "{refused}");
+        }
+    }
 }

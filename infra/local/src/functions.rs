@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use metering_edge::{
     App,
-    aws::{Clients, Endpoint},
+    aws::{Clients, Endpoints},
     config::{Config, ConfigError},
     lambda::Invoke,
+    webhook::Webhooks,
 };
 use metering_store::context::Context;
 use tokio::sync::Semaphore;
@@ -31,8 +32,9 @@ struct Deployed {
     turns: Arc<Semaphore>,
 }
 
-/// How many calls of a function run at once. One machine does only so much: what comes beyond
-/// waits its turn, and its time starts with that, where Lambda would start more machines.
+/// How many calls of a function run at once, if the template reserves no fewer. One machine does
+/// only so much: what comes beyond waits its turn, and its time starts with that, where Lambda
+/// would start more machines, or turn away what is beyond the reserved ones.
 const CONCURRENCY_MAX: usize = 64;
 
 /// The functions that this program has, by the names that the template gives them.
@@ -42,7 +44,12 @@ pub type Linked = fn(&str, Arc<App>) -> Option<Result<Invoke, ConfigError>>;
 pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> {
     Some(match name {
         "AdminApi" => api(&app, admin_api::router),
+        "AggregateJob" => aggregate_job::handler(app),
+        "AlertJob" => alert_job::handler(app),
+        "AlertsApi" => api(&app, alerts_api::router),
+        "AnalyticsApi" => api(&app, analytics_api::router),
         "IngestJob" => ingest_job::handler(app),
+        "RelayJob" => relay_job::handler(app),
         "TrackingApi" => api(&app, tracking_api::router),
         _ => return None,
     })
@@ -54,13 +61,13 @@ fn api(app: &Arc<App>, router: fn(Arc<App>) -> axum::Router) -> Result<Invoke, C
     Ok(metering_edge::lambda::handler(router(Arc::clone(app))))
 }
 
-/// Where the engines answer.
+/// How functions reach what is outside of them.
 #[derive(Debug, Clone)]
-pub struct Endpoints {
-    /// DynamoDB.
-    pub dynamodb: Endpoint,
-    /// SQS.
-    pub sqs: Endpoint,
+pub struct Outside {
+    /// Where the services answer, and as whom.
+    pub endpoints: Endpoints,
+    /// What sends webhooks.
+    pub webhooks: Webhooks,
 }
 
 /// Why a function cannot be run.
@@ -102,14 +109,14 @@ impl Functions {
     pub fn deploy(
         template: &Template,
         context: &Context,
-        endpoints: &Endpoints,
+        outside: &Outside,
         http_client: &SharedHttpClient,
         linked: Linked,
     ) -> Result<Self, DeployError> {
         let mut deployed = BTreeMap::new();
         for function in &template.functions {
             let http_client = policy::enforced(function, http_client.clone());
-            let clients = Clients::of(&endpoints.dynamodb, &endpoints.sqs, Some(http_client));
+            let clients = Clients::of(&outside.endpoints, Some(http_client), outside.webhooks.clone());
             let app = App::new(config(function)?, context.clone(), clients);
             let Some(invoke) = linked(&function.name, app) else {
                 return Err(DeployError::NotLinked(function.name.clone()));
@@ -117,7 +124,7 @@ impl Functions {
             let ready = Deployed {
                 invoke: invoke.map_err(|source| refused(function, source))?,
                 timeout: function.timeout,
-                turns: Arc::new(Semaphore::new(CONCURRENCY_MAX)),
+                turns: Arc::new(Semaphore::new(turns(function))),
             };
             deployed.insert(function.name.clone(), ready);
         }
@@ -156,6 +163,10 @@ impl Functions {
             }
         }
     }
+}
+
+fn turns(function: &Function) -> usize {
+    function.concurrency.unwrap_or(CONCURRENCY_MAX).min(CONCURRENCY_MAX)
 }
 
 fn config(function: &Function) -> Result<Config, DeployError> {

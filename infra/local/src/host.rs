@@ -175,8 +175,16 @@ impl Desk {
         loop {
             changes.borrow_and_update();
             read.borrow_and_update();
-            // Streams first: what they bring may be for a queue.
-            if self.streams_are_read()? && *running.borrow_and_update() == 0 && self.queues_are_empty()? {
+            // One after the other is looked at, while a batch of one may end with work for the
+            // other. So all is done only if nothing ended meanwhile, the streams looked at again.
+            let idle = *running.borrow_and_update() == 0;
+            if self.streams_are_read()?
+                && idle
+                && self.queues_are_empty()?
+                && self.streams_are_read()?
+                && !changes.has_changed().unwrap_or(true)
+                && !read.has_changed().unwrap_or(true)
+            {
                 return Ok(true);
             }
             tokio::select! {

@@ -1,10 +1,10 @@
 //! The local stack: the service on one machine, as it is deployed.
 //!
 //! It reads `template.yaml` and carries out what that says: the tables on an embedded DynamoDB,
-//! the queues and the event bus on files of its own, the functions in this process behind an HTTP
+//! the queues and the event bus on files of its own, mails and text messages in an outbox, the functions in this process behind an HTTP
 //! server that does API Gateway's part and an event host that does the rest, each with the
 //! environment and the policy it has in AWS. On top comes `/_local`: tokens, a clock that can be
-//! moved, a look into queues and bus, a description.
+//! moved, a look into queues and outbox, a description.
 //!
 //! The rest of the system does not know that it exists. It must not know what the functions do.
 
@@ -20,12 +20,16 @@ mod front;
 mod functions;
 mod gateway;
 mod host;
+mod mail;
+mod outbox;
 mod pattern;
 mod policy;
 mod problem;
 mod queues;
 mod routes;
 mod schedule;
+mod services;
+mod sms;
 mod stack;
 mod streams;
 mod template;
@@ -72,6 +76,9 @@ pub enum StackError {
     /// The embedded DynamoDB.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What sends webhooks.
+    #[error("webhooks cannot be sent from here")]
+    Webhooks(#[source] reqwest::Error),
     /// The functions.
     #[error(transparent)]
     Deploy(#[from] DeployError),

@@ -24,6 +24,9 @@ struct Arguments {
     /// Load twelve weeks of believable usage of four customers.
     #[arg(long)]
     demo: bool,
+    /// Let webhooks go to this machine, over plain HTTP and to any port.
+    #[arg(long)]
+    allow_local_webhooks: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,6 +52,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let stack = Stack::start(Options {
         port: arguments.port,
         data_dir: (!arguments.ephemeral).then_some(arguments.data_dir),
+        allow_local_webhooks: arguments.allow_local_webhooks,
+        ..Options::default()
     })
     .await?;
     if arguments.demo {

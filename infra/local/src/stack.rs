@@ -6,12 +6,13 @@ use aws_sdk_dynamodb::Client;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::Router;
 use chrono::{DateTime, Utc};
-use metering_edge::aws::{Endpoint, dynamodb_client};
+use metering_edge::aws::{Endpoint, Endpoints, dynamodb_client};
 use metering_store::{
     StoreError,
     context::{Context, Source as _},
     dev::api_key_put,
 };
+use serde_json::Value;
 use tokio::{
     runtime::{self, Handle, Runtime},
     sync::Mutex,
@@ -25,12 +26,14 @@ use crate::{
     data_dir::DataDir,
     engine::Engine,
     front::{Front, Port, Server},
-    functions::{DeployError, Endpoints, Functions, linked},
+    functions::{DeployError, Functions, InvokeError, Outside, linked},
     host::{Desk, Host},
-    queues::{self, Queues},
+    outbox::Outbox,
+    queues::Queues,
     routes::Routes,
-    streams::Streams,
-    template::{EMBEDDED, REGION, Template},
+    services::{self, Services},
+    streams::{StreamError, Streams},
+    template::{EMBEDDED, Template, Triggers},
     tokens::{AUDIENCE, ISSUER, Issuer},
 };
 
@@ -52,6 +55,11 @@ pub struct Options {
     pub port: u16,
     /// The folder that keeps the data; none keeps nothing.
     pub data_dir: Option<PathBuf>,
+    /// Hand functions nothing of queues, streams, schedules and the bus: who calls them by hand
+    /// ([`Instance::invoke`]) is alone with them.
+    pub idle: bool,
+    /// Whether webhooks may go to this machine, over plain HTTP and to any port.
+    pub allow_local_webhooks: bool,
 }
 
 /// A running stack; dropping it stops it. It runs on threads of its own, so it may be started in
@@ -60,8 +68,7 @@ pub struct Stack {
     // In the order in which they end.
     server: Server,
     host: Host,
-    queue_server: Server,
-    bus_server: Server,
+    services: Services,
     background: Background,
     _engine: Engine,
     _data_dir: DataDir,
@@ -72,6 +79,7 @@ pub struct Stack {
 /// port of its own; dropping it stops it.
 pub struct Instance {
     server: Server,
+    functions: Functions,
 }
 
 /// The threads of a stack; dropping them waits for nothing, so that it may be done anywhere.
@@ -82,9 +90,11 @@ struct Parts {
     template: Template,
     routes: Arc<Routes>,
     clock: Clock,
-    endpoint: Endpoint,
+    outside: Outside,
     queues: Queues,
     bus: Bus,
+    streams: Streams,
+    outbox: Outbox,
 }
 
 impl Stack {
@@ -102,24 +112,33 @@ impl Stack {
         let engine = Engine::start(&data_dir.database(), &template.tables)?;
         let kept = [template.queues.clone(), bus::inboxes(&template)].concat();
         let queues = Queues::open(&data_dir.queues(), &kept, &clock, &queues_at)?;
-        let bus = Bus::new(&template, &queues, &clock);
-        let bus_server = Port::hold(0, background.handle())?;
-        let bus_server = bus_server.serve_plainly(bus::router(bus.clone()), background.handle())?;
+        let outbox = Outbox::new(&clock);
+        let bus = Bus::new(&template, &queues, &clock, &outbox);
         let streams = Streams::open(&data_dir.database(), &data_dir.streams())?;
-        let queue_server = queue_port.serve_plainly(queues::router(queues.clone()), background.handle())?;
+        streams.begin(&template.triggers.streams)?;
+        let services = Services::start(queue_port, &queues, &bus, &outbox, &clock, background.handle())?;
         let parts = Parts {
             routes: Arc::new(Routes::new(&template.triggers.routes)),
-            endpoint: endpoint(engine.url()),
+            outside: Outside {
+                endpoints: services.endpoints(engine.url()),
+                webhooks: services::webhooks(&outbox, options.allow_local_webhooks)?,
+            },
             clock,
             queues,
             bus,
+            streams,
+            outbox,
             template,
         };
         let functions = parts.deploy(&plain_http())?;
+        let mut handed = parts.template.clone();
+        if options.idle {
+            handed.triggers = Triggers::default();
+        }
         let host = Host::start(
-            &parts.template,
+            &handed,
             &parts.queues,
-            &streams,
+            &parts.streams,
             &functions,
             &parts.clock,
             background.handle(),
@@ -131,8 +150,7 @@ impl Stack {
         Ok(Self {
             server,
             host,
-            queue_server,
-            bus_server,
+            services,
             background,
             _engine: engine,
             _data_dir: data_dir,
@@ -145,19 +163,19 @@ impl Stack {
         self.server.url()
     }
 
+    /// Where every service answers, and as whom.
+    pub fn endpoints(&self) -> Endpoints {
+        self.parts.outside.endpoints.clone()
+    }
+
     /// Where the engine answers, and as whom.
     pub fn dynamodb_endpoint(&self) -> Endpoint {
-        self.parts.endpoint.clone()
+        self.endpoints().dynamodb
     }
 
     /// Where the queues answer, and as whom.
     pub fn sqs_endpoint(&self) -> Endpoint {
-        endpoint(self.parts.queues.base().to_owned())
-    }
-
-    /// Where the event bus answers, and as whom.
-    pub fn events_endpoint(&self) -> Endpoint {
-        endpoint(self.bus_server.url())
+        self.endpoints().sqs
     }
 
     /// The name of the table of events.
@@ -168,6 +186,18 @@ impl Stack {
     /// The name of the table of everything else.
     pub fn state_table(&self) -> &str {
         STATE
+    }
+
+    /// What a table's stream tells, as the records of its mapping's function; all that is kept.
+    pub fn records(&self, table: &str) -> Result<Vec<Value>, StreamError> {
+        let mappings = &self.parts.template.triggers.streams;
+        let mapping = mappings.iter().find(|mapping| mapping.table == table);
+        let view = mapping.map_or("", |mapping| mapping.view.as_str());
+        let kept = self.parts.streams.read(table, 0, usize::MAX)?;
+        Ok(kept
+            .iter()
+            .map(|record| record.to_value(table, view, &self.parts.clock))
+            .collect())
     }
 
     /// The clock that the functions read.
@@ -181,16 +211,15 @@ impl Stack {
         let port = Port::hold(0, runtime)?;
         let http_client = http_client.unwrap_or_else(plain_http);
         let functions = self.parts.deploy(&http_client)?;
-        let server = self.parts.serve(port, Router::new(), functions, runtime)?;
-        Ok(Instance { server })
+        let server = self.parts.serve(port, Router::new(), functions.clone(), runtime)?;
+        Ok(Instance { server, functions })
     }
 
     /// Stops the stack, giving the requests under way a moment to end.
     pub async fn stop(mut self) {
         self.server.stop().await;
         self.host.stop().await;
-        self.queue_server.stop().await;
-        self.bus_server.stop().await;
+        self.services.stop().await;
     }
 }
 
@@ -198,6 +227,11 @@ impl Instance {
     /// Where its API answers.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Calls one of its functions, with an event as its trigger would hand it over.
+    pub async fn invoke(&self, function: &str, event: String) -> Result<String, InvokeError> {
+        self.functions.invoke(function, event).await
     }
 }
 
@@ -226,26 +260,23 @@ impl Parts {
         let functions = self.template.functions.iter();
         Control {
             api,
-            endpoint: self.endpoint.clone(),
+            endpoint: self.outside.endpoints.dynamodb.clone(),
             tables: self.template.tables.clone(),
             functions: functions.map(|function| function.name.clone()).collect(),
             clock: self.clock.clone(),
             moving: Mutex::new(()),
             queues: self.queues.clone(),
             bus: self.bus.clone(),
+            outbox: self.outbox.clone(),
             host,
             issuer,
-            client: dynamodb_client(&self.endpoint, Some(plain_http())),
+            client: dynamodb_client(&self.outside.endpoints.dynamodb, Some(plain_http())),
         }
     }
 
     fn deploy(&self, http_client: &SharedHttpClient) -> Result<Functions, DeployError> {
         let context = Context::new(Arc::new(self.clock.clone()));
-        let endpoints = Endpoints {
-            dynamodb: self.endpoint.clone(),
-            sqs: endpoint(self.queues.base().to_owned()),
-        };
-        Functions::deploy(&self.template, &context, &endpoints, http_client, linked)
+        Functions::deploy(&self.template, &context, &self.outside, http_client, linked)
     }
 
     fn serve(&self, port: Port, local: Router, functions: Functions, runtime: &Handle) -> Result<Server, StackError> {
@@ -259,23 +290,16 @@ impl Parts {
     }
 }
 
-/// The parameters of the template that differ here: users are known by the stack's own tokens.
+/// The parameters of the template that differ here: users are known by the stack's own tokens,
+/// and mails come from nobody's address.
 fn parameters(url: &str) -> BTreeMap<String, String> {
     let text = |value: &str| value.to_owned();
     BTreeMap::from([
         (text("JwtIssuer"), text(ISSUER)),
         (text("JwtAudience"), text(AUDIENCE)),
         (text("JwksUrl"), format!("{url}/_local/jwks.json")),
+        (text("MailSender"), text("usage@localhost.example")),
     ])
-}
-
-fn endpoint(url: String) -> Endpoint {
-    Endpoint {
-        url,
-        region: REGION.to_owned(),
-        access_key_id: "local".to_owned(),
-        secret_access_key: "local".to_owned(),
-    }
 }
 
 /// Connections without TLS, which loopback does not need; each client has its own.

@@ -119,6 +119,16 @@ impl Streams {
         self.0.changes.send_modify(|changes| *changes += 1);
     }
 
+    /// Notes where new mappings begin, before anything is written that those from the end
+    /// (`LATEST`) are to be handed.
+    ///
+    /// On a folder that is older than the mapping: `TRIM_HORIZON` begins with the records that are
+    /// kept because another mapping read the stream, `LATEST` with what is written from now on.
+    /// Where nobody read it, there is no record of what was written before, as in AWS.
+    pub fn begin(&self, mappings: &[StreamMapping]) -> Result<(), StreamError> {
+        mappings.iter().try_for_each(|mapping| self.position(mapping).map(drop))
+    }
+
     /// How far a mapping has come; a new one begins where the template says.
     pub fn position(&self, mapping: &StreamMapping) -> Result<Position, StreamError> {
         let files = self.files();

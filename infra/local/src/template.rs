@@ -26,8 +26,10 @@ pub use queue::Redrive;
 pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
 pub use rule::{Failure, Rule, bus_arn};
 pub use schedule::Schedule;
-pub use scope::{stream_arn, table_arn};
+pub use scope::{identity_arn, stream_arn, table_arn};
 pub use stream::StreamMapping;
+#[cfg(test)]
+pub use table::Index;
 pub use table::Table;
 
 use node::Node;
@@ -87,7 +89,7 @@ pub struct TemplateError {
 }
 
 /// What the template asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Template {
     /// The functions, by name.
     pub functions: Vec<Function>,

@@ -33,6 +33,8 @@ pub enum Namespace {
     User,
     /// API keys, the queue and access logs.
     Service,
+    /// The system, for events that follow from others.
+    Derived,
 }
 
 impl Namespace {
@@ -41,6 +43,7 @@ impl Namespace {
         match self {
             Namespace::User => "user",
             Namespace::Service => "service",
+            Namespace::Derived => "derived",
         }
     }
 }

@@ -11,6 +11,11 @@ pub const VARIABLES: &[&str] = &[
     "JWKS_URL",
     "LOG_LEVEL",
     "USAGE_EVENTS_DEAD_LETTERS_URL",
+    "AGGREGATION_QUEUE_URL",
+    "ALERT_QUEUE_URL",
+    "RELAY_DEAD_LETTERS_URL",
+    "EVENT_BUS_NAME",
+    "MAIL_SENDER",
 ];
 
 /// A function's configuration.
@@ -22,8 +27,13 @@ pub struct Config {
     pub jwt: Option<Jwt>,
     /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log_level: String,
-    /// Where usage events are put that cannot be counted; only its function needs it.
+    // What only some functions need: asked for, each says whether it is missing.
     usage_events_dead_letters_url: Option<String>,
+    aggregation_queue_url: Option<String>,
+    alert_queue_url: Option<String>,
+    relay_dead_letters_url: Option<String>,
+    event_bus_name: Option<String>,
+    mail_sender: Option<String>,
 }
 
 /// Whose user tokens are good.
@@ -62,6 +72,11 @@ impl Config {
             },
             log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
             usage_events_dead_letters_url: optional("USAGE_EVENTS_DEAD_LETTERS_URL"),
+            aggregation_queue_url: optional("AGGREGATION_QUEUE_URL"),
+            alert_queue_url: optional("ALERT_QUEUE_URL"),
+            relay_dead_letters_url: optional("RELAY_DEAD_LETTERS_URL"),
+            event_bus_name: optional("EVENT_BUS_NAME"),
+            mail_sender: optional("MAIL_SENDER"),
         })
     }
 
@@ -72,13 +87,78 @@ impl Config {
 
     /// The queue of usage events that cannot be counted.
     pub fn usage_events_dead_letters_url(&self) -> Result<String, ConfigError> {
-        let url = self.usage_events_dead_letters_url.clone();
-        url.ok_or(ConfigError("USAGE_EVENTS_DEAD_LETTERS_URL"))
+        needed(&self.usage_events_dead_letters_url, "USAGE_EVENTS_DEAD_LETTERS_URL")
+    }
+
+    /// The queue of counters whose usage is to be aggregated.
+    pub fn aggregation_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.aggregation_queue_url, "AGGREGATION_QUEUE_URL")
+    }
+
+    /// The queue of what may be worth an alert.
+    pub fn alert_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.alert_queue_url, "ALERT_QUEUE_URL")
+    }
+
+    /// Where records of streams are put that cannot be passed on.
+    pub fn relay_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.relay_dead_letters_url, "RELAY_DEAD_LETTERS_URL")
+    }
+
+    /// The event bus that is told what happened here, by name or ARN.
+    pub fn event_bus_name(&self) -> Result<String, ConfigError> {
+        needed(&self.event_bus_name, "EVENT_BUS_NAME")
+    }
+
+    /// The address that mails come from; SES must have verified it.
+    pub fn mail_sender(&self) -> Result<String, ConfigError> {
+        needed(&self.mail_sender, "MAIL_SENDER")
     }
 
     /// The configuration in this process's environment.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_environment() -> Result<Self, ConfigError> {
         Self::from_lookup(&|name| std::env::var(name).ok())
+    }
+}
+
+fn needed(value: &Option<String>, name: &'static str) -> Result<String, ConfigError> {
+    value.clone().ok_or(ConfigError(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_functions_need_is_missing_when_it_is_asked_for() {
+        let of = |value: &'static str| {
+            let lookup = move |name: &str| match name {
+                "EVENTS_TABLE" | "STATE_TABLE" => Some(name.to_owned()),
+                _ => Some(value.to_owned()),
+            };
+            Config::from_lookup(&lookup).expect("a configuration")
+        };
+        let empty = of("");
+        for (missing, name) in [
+            (empty.usage_events_dead_letters_url(), "USAGE_EVENTS_DEAD_LETTERS_URL"),
+            (empty.aggregation_queue_url(), "AGGREGATION_QUEUE_URL"),
+            (empty.alert_queue_url(), "ALERT_QUEUE_URL"),
+            (empty.event_bus_name(), "EVENT_BUS_NAME"),
+            (empty.mail_sender(), "MAIL_SENDER"),
+        ] {
+            assert_eq!(missing.expect_err("missing").0, name);
+            assert!(VARIABLES.contains(&name), "{name}");
+        }
+        let full = of("there");
+        for there in [
+            full.usage_events_dead_letters_url(),
+            full.aggregation_queue_url(),
+            full.alert_queue_url(),
+            full.event_bus_name(),
+            full.mail_sender(),
+        ] {
+            assert_eq!(there.expect("there"), "there");
+        }
     }
 }

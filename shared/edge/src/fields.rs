@@ -122,11 +122,22 @@ impl Fields {
 
     /// A list of at least one element that must be there; each element is read by itself.
     pub fn required_list<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Option<Vec<T>> {
-        let elements = self.required(name, |value| match value.as_array() {
-            None => Err(Fault::new(FieldCode::WrongType, "must be a list")),
-            Some(elements) if elements.is_empty() => Err(Fault::new(FieldCode::TooFewItems, "must not be empty")),
-            Some(elements) => Ok(elements.clone()),
-        })?;
+        let elements = self.required(name, elements)?;
+        self.read_each(name, &elements, read)
+    }
+
+    /// As [`Fields::required_list`], which may be left out.
+    pub fn optional_list<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Option<Vec<T>> {
+        let elements = self.optional(name, elements)?;
+        self.read_each(name, &elements, read)
+    }
+
+    fn read_each<T>(
+        &mut self,
+        name: &str,
+        elements: &[Value],
+        read: impl Fn(&Value) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
         let mut all = Vec::with_capacity(elements.len());
         for (index, element) in elements.iter().enumerate() {
             match read(element) {
@@ -207,6 +218,14 @@ impl Fields {
             _ if errors.is_empty() => Err(Problem::new(Code::Internal, "A field was lost.")),
             _ => Err(Problem::fields(errors)),
         }
+    }
+}
+
+fn elements(value: &Value) -> Result<Vec<Value>, Fault> {
+    match value.as_array() {
+        None => Err(Fault::new(FieldCode::WrongType, "must be a list")),
+        Some(elements) if elements.is_empty() => Err(Fault::new(FieldCode::TooFewItems, "must not be empty")),
+        Some(elements) => Ok(elements.clone()),
     }
 }
 

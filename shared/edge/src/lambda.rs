@@ -57,7 +57,7 @@ async fn start() -> Result<Arc<App>, lambda_http::Error> {
     let app = App::new(
         config,
         metering_store::Context::system(),
-        Clients::from_environment().await,
+        Clients::from_environment().await?,
     );
     app.store.warm_up().await?;
     Ok(app)

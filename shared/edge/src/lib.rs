@@ -12,20 +12,23 @@ pub mod fields;
 pub mod idempotency;
 mod jwks;
 pub mod lambda;
+pub mod message;
 pub mod problem;
 pub mod queue;
 pub mod read;
 pub mod report;
 pub mod request;
+pub mod stream;
 pub mod subject;
 pub mod telemetry;
 pub mod verdict;
+pub mod webhook;
 
 use std::sync::Arc;
 
 use metering_store::{Context, Store};
 
-use crate::{auth::Authenticator, aws::Clients, config::Config};
+use crate::{auth::Authenticator, aws::Clients, config::Config, webhook::Webhooks};
 
 /// What a function has while it runs; built once.
 #[derive(Debug)]
@@ -38,6 +41,14 @@ pub struct App {
     pub store: Store,
     /// Queues.
     pub sqs: aws_sdk_sqs::Client,
+    /// Mails.
+    pub mail: aws_sdk_sesv2::Client,
+    /// Text messages.
+    pub sms: aws_sdk_sns::Client,
+    /// The event bus.
+    pub bus: aws_sdk_eventbridge::Client,
+    /// What sends webhooks.
+    pub webhooks: Webhooks,
     /// Who is who.
     pub auth: Authenticator,
 }
@@ -52,6 +63,10 @@ impl App {
             context,
             store,
             sqs: clients.sqs,
+            mail: clients.sesv2,
+            sms: clients.sns,
+            bus: clients.events,
+            webhooks: clients.webhooks,
             auth,
         })
     }

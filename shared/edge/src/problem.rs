@@ -24,6 +24,8 @@ pub enum Code {
     IdempotencyConflict,
     /// It contradicts what is there.
     Conflict,
+    /// It is further than that already.
+    InvalidTransition,
     /// The subscription has ended.
     SubscriptionInactive,
     /// The body is too large.
@@ -36,6 +38,8 @@ pub enum Code {
     MetricKindMismatch,
     /// A level below 0.
     BelowZero,
+    /// What it is about is final.
+    Sealed,
     /// Too little is left.
     QuotaExceeded,
     /// A fault of ours.
@@ -68,6 +72,7 @@ impl Code {
                 "Key was used for something else",
             ),
             Self::Conflict => ("conflict", StatusCode::CONFLICT, "Conflict with what is there"),
+            Self::InvalidTransition => ("invalid_transition", StatusCode::CONFLICT, "Step is not possible"),
             Self::SubscriptionInactive => (
                 "subscription_inactive",
                 StatusCode::CONFLICT,
@@ -94,6 +99,7 @@ impl Code {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "Level would fall below 0",
             ),
+            Self::Sealed => ("sealed", StatusCode::UNPROCESSABLE_ENTITY, "Hour is final"),
             Self::QuotaExceeded => ("quota_exceeded", StatusCode::TOO_MANY_REQUESTS, "Quota is exceeded"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
             Self::Unavailable => (
@@ -135,6 +141,8 @@ pub enum FieldCode {
     TooManyItems,
     /// It may not be given here.
     NotAllowed,
+    /// Nothing is sent to this URL.
+    UrlNotAllowed,
     /// It contradicts the idempotency key given elsewhere.
     IdempotencyConflict,
 }
@@ -154,6 +162,7 @@ impl FieldCode {
             Self::TooFewItems => "too_few_items",
             Self::TooManyItems => "too_many_items",
             Self::NotAllowed => "not_allowed",
+            Self::UrlNotAllowed => "url_not_allowed",
             Self::IdempotencyConflict => "idempotency_conflict",
         }
     }

@@ -13,6 +13,10 @@ pub struct Message {
     pub body: String,
     /// When it was sent.
     pub sent_at: DateTime<Utc>,
+    /// What names this delivery to the queue.
+    pub receipt_handle: String,
+    /// The how manieth delivery it is, from 1.
+    pub receive_count: u32,
 }
 
 /// Why an event is no batch of messages.
@@ -34,6 +38,7 @@ pub fn messages(event: &str) -> Result<Vec<Message>, QueueError> {
 
 fn message(record: SqsMessage) -> Result<Message, QueueError> {
     let sent = record.attributes.get("SentTimestamp");
+    let count = record.attributes.get("ApproximateReceiveCount");
     let sent_at = sent.and_then(|millis| DateTime::from_timestamp_millis(millis.parse().ok()?));
     Ok(Message {
         id: record
@@ -42,7 +47,31 @@ fn message(record: SqsMessage) -> Result<Message, QueueError> {
             .ok_or(QueueError::Lacking("id"))?,
         body: record.body.unwrap_or_default(),
         sent_at: sent_at.ok_or(QueueError::Lacking("time"))?,
+        receipt_handle: record.receipt_handle.unwrap_or_default(),
+        receive_count: count.and_then(|count| count.parse().ok()).unwrap_or(1),
     })
+}
+
+/// Lets a message come again after a while that doubles from delivery to delivery, instead of after
+/// the whole time for which it is hidden. If that fails it comes later, which is no harm.
+pub async fn back_off(client: &aws_sdk_sqs::Client, url: &str, message: &Message, first_s: i32, most_s: i32) {
+    let doublings = message.receive_count.saturating_sub(1).min(16);
+    let wait = first_s.saturating_mul(1 << doublings).min(most_s);
+    let changed = client
+        .change_message_visibility()
+        .queue_url(url)
+        .receipt_handle(&message.receipt_handle)
+        .visibility_timeout(wait)
+        .send()
+        .await;
+    if let Err(error) = changed {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(
+            error,
+            message_id = message.id,
+            "a message comes again later than it should"
+        );
+    }
 }
 
 /// The answer that lets these messages come again and all others go.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
-    ids,
+    address, ids,
     metric::{Kind, Metric},
     number::{NumberError, parse_number, plain},
     period::parse_instant,
@@ -248,6 +248,35 @@ pub fn idempotency_key(value: &Value) -> Result<String, Fault> {
         Ok(key.to_owned())
     } else {
         fault(FieldCode::InvalidFormat, "must be 1 to 255 printable ASCII characters")
+    }
+}
+
+/// A mail address.
+pub fn email(value: &Value) -> Result<String, Fault> {
+    let text = string(value)?;
+    if text.chars().count() > address::EMAIL_CHARS_MAX {
+        return fault(
+            FieldCode::TooLong,
+            format!("must have at most {} characters", address::EMAIL_CHARS_MAX),
+        );
+    }
+    if address::is_email(text) {
+        Ok(text.to_owned())
+    } else {
+        fault(FieldCode::InvalidFormat, "must be a mail address like name@example.com")
+    }
+}
+
+/// A phone number.
+pub fn phone(value: &Value) -> Result<String, Fault> {
+    let text = string(value)?;
+    if address::is_phone(text) {
+        Ok(text.to_owned())
+    } else {
+        fault(
+            FieldCode::InvalidFormat,
+            "must be + and 7 to 15 digits, like +4930123456",
+        )
     }
 }
 

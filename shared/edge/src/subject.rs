@@ -12,30 +12,47 @@ use crate::{
 };
 use metering_store::subscription::Target;
 
-/// What a query says about its subject.
+/// What a request says about the user it is for.
+#[derive(Debug)]
+pub struct NamedUser(Option<String>);
+
+impl NamedUser {
+    /// Reads `user_id`; a service key must give it.
+    pub fn read(call: &Call, fields: &mut Fields) -> Self {
+        let user_id = fields.optional("user_id", read::user_id);
+        if user_id.is_none() && call.caller.must_name_user() && !fields.is_faulty("user_id") {
+            fields.fail("user_id", FieldCode::Required, "must be given with an API key");
+        }
+        Self(user_id)
+    }
+
+    /// The user, if the caller may reach them.
+    pub fn user(&self, call: &Call) -> Result<String, Problem> {
+        call.caller
+            .subject(self.0.clone())?
+            .ok_or_else(|| Problem::internal("a user was not asked for"))
+    }
+}
+
+/// What a request says about its subject.
+#[derive(Debug)]
 pub struct Named {
-    user_id: Option<String>,
+    user: NamedUser,
     subscription_id: Option<String>,
 }
 
 impl Named {
     /// Reads `user_id` and `subscription_id`; a service key must name the user.
     pub fn read(call: &Call, fields: &mut Fields) -> Self {
-        let user_id = fields.optional("user_id", read::user_id);
-        if user_id.is_none() && call.caller.must_name_user() && !fields.is_faulty("user_id") {
-            fields.fail("user_id", FieldCode::Required, "must be given with an API key");
-        }
         Self {
-            user_id,
+            user: NamedUser::read(call, fields),
             subscription_id: fields.optional("subscription_id", read::subscription_id),
         }
     }
 
     /// The user, if the caller may reach them.
     pub fn user(&self, call: &Call) -> Result<String, Problem> {
-        call.caller
-            .subject(self.user_id.clone())?
-            .ok_or_else(|| Problem::internal("a user was not asked for"))
+        self.user.user(call)
     }
 
     /// The subscription; 404 if it is not the user's.

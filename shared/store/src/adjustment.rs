@@ -146,6 +146,19 @@ impl Store {
         }
     }
 
+    /// The entry with this id, made at `created_at`.
+    pub(crate) async fn adjustment_of(
+        &self,
+        owner: &Owner,
+        created_at: Option<DateTime<Utc>>,
+        id: &str,
+    ) -> Result<Option<Adjustment>, StoreError> {
+        let Some(created_at) = created_at else { return Ok(None) };
+        let sk = keys::by_instant(created_at, id);
+        let item = self.state_get("adjustment_of", &owner.ledger_pk(), &sk).await?;
+        item.as_ref().map(Adjustment::from_item).transpose()
+    }
+
     /// An owner's entries, newest first, before a sort key, and the one to go on from.
     pub async fn adjustment_list(
         &self,

@@ -66,6 +66,8 @@ pub struct Counter {
     pub terms_from: DateTime<Utc>,
     /// The instant of the last level applied (gauges).
     pub level_at: Option<DateTime<Utc>>,
+    /// When its level or its limit was last changed; of counts the entries tell.
+    pub changed_at: Option<DateTime<Utc>>,
     /// The highest level per period, by its start (gauges and leases).
     pub peaks: BTreeMap<String, Decimal>,
     /// What the last reset noted, and the usage before it: see [`crate::reset`].
@@ -122,6 +124,7 @@ impl Counter {
             terms,
             terms_from: period.start,
             level_at: None,
+            changed_at: None,
             peaks: BTreeMap::new(),
             last_reset: None,
         }
@@ -190,7 +193,7 @@ impl Counter {
     }
 
     /// Reads a counter's item.
-    pub(crate) fn from_item(item: &Item) -> Result<Self, StoreError> {
+    pub fn from_item(item: &Item) -> Result<Self, StoreError> {
         let read = Reader::new(item, "counter");
         let owner = Owner::parse(&read.text("pk")?).ok_or_else(|| read.corrupt("pk"))?;
         let key = CounterKey::parse(owner, &read.text("sk")?).ok_or_else(|| read.corrupt("sk"))?;
@@ -221,6 +224,7 @@ impl Counter {
             },
             terms: terms_read(&Reader::new(&read.map("terms")?, "counter's terms"))?,
             level_at: read.instant_opt("level_at")?,
+            changed_at: read.instant_opt("changed_at")?,
             peaks: decimals(&read, "peaks")?,
             last_reset: match read.decimal_opt("previous_usage")? {
                 Some(previous) => Some((read.map("last_reset")?, previous)),

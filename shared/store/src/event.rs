@@ -34,6 +34,8 @@ pub enum Source {
     CloudEvents,
     /// The queue of usage events.
     Queue,
+    /// Another event, which says more than one thing: pages of a document.
+    Derived,
 }
 
 impl Source {
@@ -44,6 +46,7 @@ impl Source {
             Self::Batch => "batch",
             Self::CloudEvents => "cloudevents",
             Self::Queue => "queue",
+            Self::Derived => "derived",
         }
     }
 }
@@ -144,6 +147,8 @@ pub struct Event {
     pub superseded: bool,
     /// Taken back.
     pub voided: bool,
+    /// When it was.
+    pub voided_at: Option<DateTime<Utc>>,
     /// What else was said about it.
     pub details: Details,
 }
@@ -181,6 +186,7 @@ impl Event {
             over_limit: false,
             superseded: false,
             voided: false,
+            voided_at: None,
             details: draft.details.clone(),
         }
     }
@@ -221,6 +227,7 @@ impl Event {
         put_some(&mut item, "applied", self.gauge.map(|change| n(change.applied)));
         put_some(&mut item, "level", self.gauge.map(|change| n(change.level)));
         put_some(&mut item, "flags", self.flags());
+        put_some(&mut item, "voided_at", self.voided_at.map(at));
         put_some(&mut item, "resource_id", details.resource_id.clone().map(s));
         put_some(&mut item, "endpoint", details.endpoint.clone().map(s));
         put_some(&mut item, "operation", details.operation.clone().map(s));
@@ -252,7 +259,8 @@ impl Event {
         (!set.is_empty()).then_some(AttributeValue::Ss(set))
     }
 
-    fn from_item(item: &Item) -> Result<Self, StoreError> {
+    /// Reads an event's item.
+    pub fn from_item(item: &Item) -> Result<Self, StoreError> {
         let read = Reader::new(item, "event");
         let flags = read.texts("flags")?;
         let flag = |name: &str| flags.iter().any(|flag| flag == name);
@@ -290,6 +298,7 @@ impl Event {
             over_limit: flag("over_limit"),
             superseded: flag("superseded"),
             voided: flag("voided"),
+            voided_at: read.instant_opt("voided_at")?,
             details: details_read(&read, flag("error"))?,
         })
     }

@@ -245,7 +245,8 @@ impl Store {
         peaks: &BTreeMap<String, Decimal>,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut expression =
-            "SET used = used + :moved, remaining = remaining - :moved, version = version + :step, peaks = :peaks"
+            "SET used = used + :moved, remaining = remaining - :moved, version = version + :step, peaks = :peaks, \
+             changed_at = :changed"
                 .to_owned();
         let mut condition = "version = :version AND used = :used AND attribute_not_exists(sealed)".to_owned();
         let peaks = peaks.iter().map(|(start, peak)| (start.clone(), n(*peak))).collect();
@@ -256,6 +257,7 @@ impl Store {
             .expression_attribute_values(":moved", n(moved))
             .expression_attribute_values(":step", int(1))
             .expression_attribute_values(":version", int(counter.version))
+            .expression_attribute_values(":changed", at(draft.now))
             .expression_attribute_values(":used", n(counter.used))
             .expression_attribute_values(":peaks", aws_sdk_dynamodb::types::AttributeValue::M(peaks));
         if draft.mode == Some(Mode::Level) {

@@ -218,6 +218,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of texts; an absent one is empty.
+    pub fn list_of_texts(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        let list = match self.item.get(name) {
+            None => return Ok(Vec::new()),
+            Some(AttributeValue::L(list)) => list,
+            Some(_) => return Err(self.corrupt(name)),
+        };
+        let texts = list.iter().map(|value| value.as_s().ok().cloned());
+        texts.collect::<Option<_>>().ok_or_else(|| self.corrupt(name))
+    }
+
     /// A boolean; an absent one is false.
     pub fn flag(&self, name: &str) -> Result<bool, StoreError> {
         match self.item.get(name) {

@@ -34,6 +34,14 @@ impl Owner {
         }
     }
 
+    /// The subscription, or `none`.
+    pub fn subscription_id(&self) -> &str {
+        match self {
+            Self::Subscription(id) => id,
+            Self::None(_) => NONE,
+        }
+    }
+
     /// The partition that holds the owner and its counters.
     pub fn pk(&self) -> String {
         match self {
@@ -136,6 +144,11 @@ pub fn event_id_of_ix_sk(sk: &str) -> Option<&str> {
     sk.split_once('#').map(|(_, id)| id)
 }
 
+/// The instant in a sort key of `by_time`.
+pub fn event_ix_instant(sk: &str) -> Option<DateTime<Utc>> {
+    parse_instant(sk.split_once('#')?.0)
+}
+
 /// The sort key of a record in a list by time (ledger, audit log, kinds).
 pub fn by_instant(at: DateTime<Utc>, id: &str) -> String {
     format!("{}#{id}", instant(at))
@@ -169,6 +182,70 @@ pub fn plan_versions(id: &str) -> String {
 
 /// The item that holds what one deployment has for itself.
 pub const DEPLOYMENT: &str = "CFG#deployment";
+
+/// The item that says where an object is that is known by its id alone.
+pub fn locator(id: &str) -> String {
+    format!("LOC#{id}")
+}
+
+/// The item that says that a threshold was not reached when it was made: see [`crate::judge`].
+pub fn armed(alert_id: &str) -> String {
+    format!("ARM#{alert_id}")
+}
+
+/// The item that holds what a user wants to be told, and where.
+pub fn notification(user_id: &str) -> String {
+    format!("NTF#{user_id}")
+}
+
+/// The item that holds the thresholds of all users.
+pub const THRESHOLDS: &str = "CFG#thresholds";
+
+const ALERTS: &str = "ALR#";
+
+/// The partition of a user's alerts, by their creation.
+pub fn alerts(user_id: &str) -> String {
+    format!("{ALERTS}{user_id}")
+}
+
+/// The user whose alerts a partition holds.
+pub fn alerts_of(pk: &str) -> Option<&str> {
+    pk.strip_prefix(ALERTS)
+}
+
+/// The kind under which alerts are listed over all users.
+pub const ALERT_KIND: &str = "alert";
+
+/// What is due of an owner: alerts that somebody has to look at.
+pub fn open_alerts(owner: &Owner) -> String {
+    format!("alert#{}", owner.pk())
+}
+
+/// When an alert of this threshold was last delivered.
+pub fn cooldown(owner: &Owner, threshold_id: &str, metric: &str) -> String {
+    format!("CDN#{threshold_id}#{metric}#{}", owner.pk())
+}
+
+/// What was sent to a user on one UTC day.
+pub fn sent(user_id: &str, day: DateTime<Utc>, channel: &str) -> (String, String) {
+    (
+        format!("SNT#{user_id}"),
+        format!("{}#{channel}", day.format("%Y-%m-%d")),
+    )
+}
+
+/// The kind of what waits for its daily digest.
+pub const DIGESTS: &str = "digest";
+
+/// The partition of an owner's hours of one metric, by their start.
+pub fn hours(owner: &Owner, metric: &str) -> String {
+    format!("HRS#{}", owner.events_ix_pk(metric))
+}
+
+/// The partition of an owner's UTC days of one metric, by their start.
+pub fn days(owner: &Owner, metric: &str) -> String {
+    format!("DAY#{}", owner.events_ix_pk(metric))
+}
 
 /// An instant as stored: UTC, milliseconds, fixed width, so that it sorts.
 pub fn instant(at: DateTime<Utc>) -> String {

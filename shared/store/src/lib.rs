@@ -5,6 +5,9 @@
 
 pub mod account;
 pub mod adjustment;
+pub mod aggregation;
+pub mod alert;
+pub mod alert_list;
 pub mod api_key;
 pub mod audit;
 mod batch;
@@ -19,20 +22,25 @@ pub mod error;
 pub mod event;
 pub mod event_list;
 pub mod gauge;
+pub mod hour;
 pub mod item;
+pub mod judge;
 pub mod keys;
 pub mod limit;
 pub mod metric;
 pub mod mutation;
+pub mod notification;
 pub mod plan;
 pub mod quota;
 pub mod renewal;
 pub mod reset;
 pub mod resolve;
 mod seal;
+pub mod sent;
 pub mod subscription;
 pub mod track;
 pub mod track_batch;
+pub mod void;
 
 use std::sync::Arc;
 
@@ -64,6 +72,7 @@ pub struct Store {
     pub(crate) plans_known: Arc<plan::Cache>,
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
+    pub(crate) taken: Arc<judge::Taken>,
 }
 
 impl std::fmt::Debug for Store {
@@ -89,6 +98,7 @@ impl Store {
             plans_known: Arc::default(),
             gauge_queues: Arc::default(),
             secret: Arc::default(),
+            taken: Arc::default(),
         }
     }
 

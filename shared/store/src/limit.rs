@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update, builders::UpdateBuilder};
 use chrono::{DateTime, Utc};
 use metering_domain::{
+    alert::ThresholdType,
     metric::Kind,
     period::Period,
     quota::{Terms, Threshold},
@@ -27,6 +28,7 @@ use crate::{
     item::{Item, Reader, at, int, n, s},
     keys::{OWNER, Owner},
     mutation::{Committed, MutationRecord, Transacted, built, update},
+    notification::CustomThreshold,
     plan::Versions,
     subscription::{Subscription, Target},
 };
@@ -106,6 +108,19 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// Arms the percentages again that usage is below now.
+    fn rearm(&mut self, custom: &[&CustomThreshold]) {
+        let limit = self.terms.quota.quota_limit;
+        let percentages = custom
+            .iter()
+            .filter(|one| one.threshold_type == ThresholdType::Percentage && one.metric_type == self.key.metric_type);
+        for one in percentages.filter(|one| !one.threshold_type.reached(one.value, self.used, limit)) {
+            *self.arms.entry(one.id.clone()).or_default() += 1;
+        }
+    }
+}
+
 impl Store {
     /// An owner with its running counters, strongly read; none if there is no such subscription.
     pub async fn limited_get(&self, target: &Target, now: DateTime<Utc>) -> Result<Option<Limited>, StoreError> {
@@ -168,6 +183,8 @@ impl Store {
         let target = &found.target;
         let present = target.period_at(now)?;
         let versions = self.versions_of(limits, present.start, now).await?;
+        let (_, own, all) = self.watched(None, &target.user_id).await?;
+        let custom: Vec<&CustomThreshold> = own.thresholds.values().chain(all.thresholds.values()).collect();
         let mut items = vec![update(self.change_owner(
             &target.owner,
             &found.configuration,
@@ -177,11 +194,12 @@ impl Store {
             let start = counter.key.period_start.unwrap_or(present.start);
             let terms = limits.terms(&versions, &counter.key.metric_type, start, now)?;
             if terms != counter.terms {
-                let after = Counter {
+                let mut after = Counter {
                     terms_from: start,
                     ..counter.under(terms)
                 };
-                items.push(update(self.change_counter(counter, &after))?);
+                after.rearm(&custom);
+                items.push(update(self.change_counter(counter, &after, now))?);
             }
         }
         if items.len() > COUNTERS_MAX {
@@ -220,7 +238,7 @@ impl Store {
             .condition_expression("config_version = :version")
             .expression_attribute_values(":version", int(configuration.version));
         let unchanged = TransactWriteItem::builder().condition_check(built(unchanged.build())?);
-        let items = vec![unchanged.build(), update(self.change_counter(counter, &after))?];
+        let items = vec![unchanged.build(), update(self.change_counter(counter, &after, now))?];
         // Unmet: another writer was faster, or the limits changed.
         let (Transacted::Done | Transacted::Unmet(_)) = self.transact("terms_follow", items).await?;
         Ok(())
@@ -262,15 +280,17 @@ impl Store {
             .expression_attribute_values(":births", int(before.births))
     }
 
-    fn change_counter(&self, before: &Counter, after: &Counter) -> UpdateBuilder {
+    fn change_counter(&self, before: &Counter, after: &Counter, now: DateTime<Utc>) -> UpdateBuilder {
         let arms: BTreeMap<_, _> = after.arms.iter().map(|(name, arm)| (name.clone(), int(arm))).collect();
         Update::builder()
             .table_name(&self.tables.state)
             .key("pk", s(before.key.pk()))
             .key("sk", s(before.key.sk()))
             .update_expression(
-                "SET terms = :terms, terms_from = :from, cap = :cap, remaining = remaining + :difference, arms = :arms",
+                "SET terms = :terms, terms_from = :from, cap = :cap, remaining = remaining + :difference, arms = :arms, \
+                 changed_at = :now",
             )
+            .expression_attribute_values(":now", at(now))
             .expression_attribute_values(":from", at(after.terms_from))
             .condition_expression("cap = :before AND attribute_not_exists(sealed)")
             .expression_attribute_values(":terms", AttributeValue::M(terms_item(&after.terms)))

@@ -113,7 +113,12 @@ impl Store {
         })
     }
 
-    fn put_record(&self, record: &MutationRecord, now: DateTime<Utc>) -> Result<TransactWriteItem, StoreError> {
+    /// A part of a transaction: the record of an answer, unless one is there.
+    pub(crate) fn put_record(
+        &self,
+        record: &MutationRecord,
+        now: DateTime<Utc>,
+    ) -> Result<TransactWriteItem, StoreError> {
         let item = Item::from([
             ("pk".into(), s(keys::mutation(&record.name.hash))),
             ("sk".into(), s(ONLY)),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use metering_domain::{
     ids::event_id_bits,
     metric::{Kind, Metric},
@@ -19,6 +19,7 @@ use crate::{
     count::{BACK_OFF_BASE, BACK_OFF_CEILING, Confirmation, Count, Counted},
     counter::Counter,
     event::{Draft, Event},
+    hour::{FINAL_AFTER, Series},
     item::{int, s},
     keys::{CounterKey, OWNER, Owner},
     mutation::{Transacted, update},
@@ -49,6 +50,8 @@ pub enum Tracked {
     UnknownSubscription,
     /// The subscription takes no enforced usage any more.
     Inactive,
+    /// It lies in an hour whose aggregates are final.
+    HourFinal,
 }
 
 /// How a charge to one counter ended.
@@ -136,10 +139,31 @@ impl Store {
             }
             target = Arc::new(Target::implicit(&draft.user_id, true));
         }
+        if self.is_final(draft, &target).await? {
+            return Ok(Place::Done(Tracked::HourFinal));
+        }
         if target.starts_at.is_some_and(|start| draft.timestamp < start) {
             return Ok(Place::History(target));
         }
         self.charge_of(draft, target, closed).map(Place::Charge)
+    }
+
+    /// Whether the hour of an event takes no more: its first event was received so long ago that events
+    /// of it are about to expire. Only what is older than that can lie in such an hour.
+    async fn is_final(&self, draft: &Draft, target: &Target) -> Result<bool, StoreError> {
+        if draft.timestamp > draft.now - FINAL_AFTER + TimeDelta::hours(2) {
+            return Ok(false);
+        }
+        let series = Series {
+            owner: target.owner.clone(),
+            metric_type: draft.metric.metric_type.clone(),
+            gauge: draft.metric.kind == Kind::Gauge,
+        };
+        let start = draft.timestamp.duration_trunc(TimeDelta::hours(1));
+        let hour = self.hour_get(&series, start.unwrap_or(draft.timestamp)).await?;
+        Ok(hour
+            .first_received()
+            .is_some_and(|first| draft.now >= first + FINAL_AFTER))
     }
 
     /// Whether the user has an active subscription, while the one that was named is not. Then the

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::{Answer, Control, Shared};
 use crate::{
     bus::Event,
-    clock::write_instant,
     fields::Fields,
     problem::Problem,
     queues::{Outgoing, Refusal},
@@ -90,22 +89,13 @@ async fn put(State(control): Shared, body: Bytes) -> Accepted {
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 
-/// What has left the stack: so far what functions put on the bus.
+/// What has left the stack.
 async fn outbox(State(control): Shared) -> Json<Value> {
-    let put = control.bus.put().into_iter().map(|put| {
-        json!({
-            "source": put.event.source,
-            "detail-type": put.event.detail_type,
-            "detail": put.event.detail,
-            "at": write_instant(put.at),
-        })
-    });
-    let bus: Vec<Value> = put.collect();
-    Json(json!({"emails": [], "sms": [], "webhooks": [], "bus": bus}))
+    Json(control.outbox.shown())
 }
 
 async fn empty_outbox(State(control): Shared) -> StatusCode {
-    control.bus.forget();
+    control.outbox.clear();
     StatusCode::NO_CONTENT
 }
 

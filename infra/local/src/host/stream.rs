@@ -242,28 +242,35 @@ impl Reader {
     }
 
     fn record(&self, record: &Record) -> Value {
-        let created = self.work.clock.shown_at(record.created);
+        record.to_value(&self.mapping.table, &self.mapping.view, &self.work.clock)
+    }
+}
+
+impl Record {
+    /// The record as a function is handed it.
+    pub fn to_value(&self, table: &str, view: &str, clock: &Clock) -> Value {
+        let created = clock.shown_at(self.created);
         let mut change = json!({
             "ApproximateCreationDateTime": created.timestamp(),
-            "Keys": record.keys,
-            "SequenceNumber": record.sequence_number(),
-            "SizeBytes": record.bytes,
-            "StreamViewType": self.mapping.view,
+            "Keys": self.keys,
+            "SequenceNumber": self.sequence_number(),
+            "SizeBytes": self.bytes,
+            "StreamViewType": view,
         });
-        if let Some(image) = &record.new_image {
+        if let Some(image) = &self.new_image {
             change["NewImage"] = image.clone();
         }
-        if let Some(image) = &record.old_image {
+        if let Some(image) = &self.old_image {
             change["OldImage"] = image.clone();
         }
         json!({
-            "eventID": record.id,
-            "eventName": record.event_name,
+            "eventID": self.id,
+            "eventName": self.event_name,
             "eventVersion": "1.1",
             "eventSource": "aws:dynamodb",
             "awsRegion": REGION,
             "dynamodb": change,
-            "eventSourceARN": stream_arn(&self.mapping.table),
+            "eventSourceARN": stream_arn(table),
         })
     }
 }

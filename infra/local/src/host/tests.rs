@@ -1,5 +1,6 @@
 //! The host with functions made by hand on the real queues.
 
+mod delays;
 mod rules;
 mod schedules;
 mod streams;

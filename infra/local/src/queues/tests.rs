@@ -12,6 +12,7 @@ use aws_sdk_sqs::{
     primitives::Blob,
     types::{
         DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
+        SendMessageBatchRequestEntry,
     },
 };
 use chrono::TimeDelta;
@@ -201,6 +202,26 @@ async fn a_delayed_message_waits_for_the_clock_and_wakes_its_receiver() {
     let received = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     let received = received.expect("woken at once").expect("ran").expect("received");
     assert_eq!(received.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn each_message_of_a_batch_has_its_own_delay() {
+    let rig = Rig::new().await;
+    let entry = |body: &str, seconds: i32| {
+        let entry = SendMessageBatchRequestEntry::builder().id(body).message_body(body);
+        entry.delay_seconds(seconds).build().expect("built")
+    };
+    let send = rig.client.send_message_batch().queue_url(&rig.url);
+    let send = send
+        .entries(entry("later", 600))
+        .entries(entry("now", 0))
+        .entries(entry("never", 901));
+    let sent = send.send().await.expect("sent");
+    assert_eq!((sent.successful().len(), sent.failed().len()), (2, 1));
+    assert_eq!(rig.attributes().await, ["1", "0", "1"]);
+    assert_eq!(rig.bodies().await, ["now"]);
+    rig.advance(601);
+    assert!(rig.bodies().await.contains(&"later".to_owned()));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::TimeDelta;
 
+mod outbox;
+
 use super::*;
 use crate::{data_dir::DataDirError, expiry, front::PortError};
 
@@ -28,8 +30,8 @@ async fn has(stack: &Stack, id: &str) -> bool {
 async fn a_restart_keeps_data_and_clock_and_a_folder_is_held_once() {
     let parent = tempfile::tempdir().expect("a directory");
     let options = Options {
-        port: 0,
         data_dir: Some(parent.path().join("data")),
+        ..Options::default()
     };
     let stack = Stack::start(options.clone()).await.expect("started");
     put(&stack, "EVT#kept", text("no number")).await;
@@ -50,7 +52,11 @@ async fn a_taken_port_is_named() {
     let stack = Stack::start(Options::default()).await.expect("started");
     let port = stack.url().rsplit(':').next().and_then(|port| port.parse().ok());
     let port = port.expect("a port");
-    let second = Stack::start(Options { port, data_dir: None }).await;
+    let second = Stack::start(Options {
+        port,
+        ..Options::default()
+    })
+    .await;
     assert!(matches!(second, Err(StackError::Port(PortError::Taken(taken))) if taken == port));
 }
 
@@ -85,7 +91,7 @@ async fn instances_have_ports_of_their_own() {
     assert_ne!(instance.url(), stack.url());
 }
 
-async fn call(stack: &Stack, method: reqwest::Method, path: &str, body: &str) -> (u16, serde_json::Value) {
+async fn call(stack: &Stack, method: reqwest::Method, path: &str, body: &str) -> (u16, Value) {
     let request = reqwest::Client::new().request(method, format!("{}{path}", stack.url()));
     let answer = request.body(body.to_owned()).send().await.expect("answered");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
@@ -114,8 +120,9 @@ async fn queues_are_described_filled_looked_into_and_drained() {
     }
     let (_, listed) = call(&stack, Method::GET, "/_local/queues", "").await;
     let dead = json!({"name": DEAD, "visible": 2, "in_flight": 0, "delayed": 0, "dead_letters": 0});
-    assert_eq!(listed["queues"][0], dead);
-    assert_eq!(listed["queues"][1]["name"], "UsageEventsQueue");
+    let queues = listed["queues"].as_array().expect("queues");
+    assert!(queues.contains(&dead), "{listed}");
+    assert!(queues.iter().any(|queue| queue["name"] == "UsageEventsQueue"));
 
     let drained = call(&stack, Method::POST, "/_local/drain", "").await;
     assert_eq!(
@@ -139,60 +146,4 @@ async fn queues_are_described_filled_looked_into_and_drained() {
     assert_eq!(status, 200);
     let (_, listed) = call(&stack, Method::GET, &format!("{path}/messages"), "").await;
     assert_eq!(listed, json!({"messages": []}), "past its retention");
-}
-
-/// Through the protocol that the AWS SDK speaks.
-#[tokio::test]
-async fn what_is_put_on_the_bus_is_in_the_outbox_until_it_is_emptied() {
-    use reqwest::Method;
-    use serde_json::json;
-
-    let stack = Stack::start(Options::default()).await.expect("started");
-    let entry = |kind: Option<&str>, detail: &str| json!({"Source": "usage", "DetailType": kind, "Detail": detail});
-    let entries = [
-        entry(Some("closed"), r#"{"a":1}"#),
-        entry(None, "{}"),
-        entry(Some("closed"), "["),
-    ];
-    let put = reqwest::Client::new().post(stack.events_endpoint().url);
-    let put = put
-        .header("x-amz-target", "AWSEvents.PutEvents")
-        .json(&json!({"Entries": entries}));
-    let answer: serde_json::Value = put.send().await.expect("answered").json().await.expect("JSON");
-    assert_eq!(answer["FailedEntryCount"], json!(2), "{answer}");
-    assert!(answer["Entries"][0]["EventId"].is_string(), "{answer}");
-    assert_eq!(answer["Entries"][1]["ErrorCode"], json!("InvalidArgument"));
-    assert_eq!(answer["Entries"][2]["ErrorCode"], json!("MalformedDetail"));
-
-    let (status, sent) = call(
-        &stack,
-        Method::POST,
-        "/_local/bus",
-        r#"{"id":"e1","source":"crm","detail-type":"subscription.created","detail":{}}"#,
-    )
-    .await;
-    assert_eq!((status, &sent["id"]), (202, &json!("e1")));
-    let (status, problem) = call(&stack, Method::POST, "/_local/bus", r#"{"source":"","bus":"None"}"#).await;
-    assert_eq!(
-        (status, problem["errors"].as_array().map(Vec::len)),
-        (422, Some(4)),
-        "{problem}"
-    );
-
-    let (_, outbox) = call(&stack, Method::GET, "/_local/outbox", "").await;
-    assert_eq!(outbox["bus"].as_array().map(Vec::len), Some(1), "{outbox}");
-    assert_eq!(
-        (&outbox["bus"][0]["source"], &outbox["bus"][0]["detail"]),
-        (&json!("usage"), &json!({"a": 1}))
-    );
-    assert_eq!(outbox["emails"], json!([]));
-    let emptied = reqwest::Client::new()
-        .delete(format!("{}/_local/outbox", stack.url()))
-        .send()
-        .await;
-    assert_eq!(emptied.expect("answered").status(), 204);
-    let (_, outbox) = call(&stack, Method::GET, "/_local/outbox", "").await;
-    assert_eq!(outbox["bus"], json!([]));
-    let (status, _) = call(&stack, Method::POST, "/_local/streams/replay", "{}").await;
-    assert_eq!(status, 202);
 }

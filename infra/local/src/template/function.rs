@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     TemplateError,
     node::Node,
+    queue::whole,
     rule::{Failure, read_failure},
     scope::Scope,
 };
@@ -20,13 +21,14 @@ const GLOBALS: [&str; 7] = [
     "Timeout",
 ];
 
-/// The first six have a part here; `Events` are read apart.
-const PROPERTIES: [&str; 13] = [
+/// The first seven have a part here; `Events` are read apart.
+const PROPERTIES: [&str; 14] = [
     "DeadLetterQueue",
     "Environment",
     "EventInvokeConfig",
     "Events",
     "Policies",
+    "ReservedConcurrentExecutions",
     "Timeout",
     "Architectures",
     "CodeUri",
@@ -36,6 +38,9 @@ const PROPERTIES: [&str; 13] = [
     "MemorySize",
     "Runtime",
 ];
+
+/// Actions to which IAM gives no resource: `Publish` when it is to a phone number, as here.
+const WITHOUT_RESOURCE: [&str; 1] = ["sns:Publish"];
 
 /// A function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// What it may do; everything else is refused.
     pub policy: Vec<Statement>,
+    /// How many calls run at once, at most, if the template says.
+    pub concurrency: Option<usize>,
     /// What becomes of an event that it fails to handle and nobody waits for.
     pub failure: Failure,
 }
@@ -57,7 +64,7 @@ pub struct Function {
 pub struct Statement {
     /// Names like `dynamodb:GetItem`.
     pub actions: Vec<String>,
-    /// The ARNs of tables, indexes, queues or buses.
+    /// The ARNs of tables, indexes, queues, buses or identities; `*` in them is any text.
     pub resources: Vec<String>,
 }
 
@@ -102,11 +109,13 @@ pub fn read(name: &str, properties: Node<'_>, scope: &Scope, defaults: &Defaults
             }
         }
     }
+    let reserved = whole(properties, "ReservedConcurrentExecutions", 1, 1_000)?;
     Ok(Function {
         name: name.to_owned(),
         timeout,
         environment,
         policy,
+        concurrency: reserved.and_then(|most| usize::try_from(most).ok()),
         failure: read_failure(properties, scope)?,
     })
 }
@@ -135,26 +144,31 @@ fn read_environment(properties: Node<'_>, scope: &Scope) -> Result<BTreeMap<Stri
     Ok(environment)
 }
 
-/// Only what can be checked to the letter: no wildcards, no conditions, nothing denied.
+/// Actions by name, no conditions, nothing denied. In resources `*` stands for any text; alone it
+/// is for actions to which IAM gives no resource, and everything else must say what it needs.
 fn read_statement(statement: Node<'_>, scope: &Scope) -> Result<Statement, TemplateError> {
     statement.only(&["Action", "Effect", "Resource", "Sid"])?;
     let effect = statement.required("Effect")?;
     if effect.plain()? != "Allow" {
         return Err(effect.wrong("only Allow is understood"));
     }
-    let read = |property: &str| -> Result<Vec<String>, TemplateError> {
+    let read = |property: &str, refused: &dyn Fn(&str) -> bool| -> Result<Vec<String>, TemplateError> {
         let mut texts = Vec::new();
         for item in statement.required(property)?.items_or_one()? {
             let text = scope.text(item)?;
-            if text.contains(['*', '?']) {
+            if refused(&text) {
                 return Err(item.wrong(&format!("the wildcard {text} is not understood")));
             }
             texts.push(text);
         }
         Ok(texts)
     };
-    Ok(Statement {
-        actions: read("Action")?,
-        resources: read("Resource")?,
-    })
+    let actions = read("Action", &|action| action.contains(['*', '?']))?;
+    let has_resources = actions
+        .iter()
+        .any(|action| !WITHOUT_RESOURCE.contains(&action.as_str()));
+    let resources = read("Resource", &|resource| {
+        resource.contains('?') || (resource == "*" && has_resources)
+    })?;
+    Ok(Statement { actions, resources })
 }

@@ -154,6 +154,11 @@ pub fn table_arn(table: &str) -> String {
     format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}")
 }
 
+/// The name by which policies know a sender of mails: an address or a domain.
+pub fn identity_arn(identity: &str) -> String {
+    format!("arn:aws:ses:{REGION}:{ACCOUNT}:identity/{identity}")
+}
+
 /// The name of a table's stream.
 pub fn stream_arn(table: &str) -> String {
     format!("{}/stream/local", table_arn(table))

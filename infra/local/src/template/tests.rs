@@ -1,5 +1,7 @@
 //! The reader against the real template and against what it must refuse.
 
+mod several;
+
 use super::*;
 
 const QUEUES: &str = "http://127.0.0.1:1";
@@ -33,13 +35,50 @@ const FUNCTION: &str = "    Type: AWS::Serverless::Function
 fn the_template_is_understood_to_the_end() {
     let template = parse(EMBEDDED).expect("the real template");
     let names: Vec<&str> = template.functions.iter().map(|f| f.name.as_str()).collect();
-    assert_eq!(names, ["TrackingApi", "IngestJob", "AdminApi"]);
-    let mapping = &template.triggers.queues[0];
     assert_eq!(
-        (mapping.function.as_str(), mapping.queue.as_str()),
-        ("IngestJob", "UsageEventsQueue")
+        names,
+        [
+            "TrackingApi",
+            "IngestJob",
+            "AdminApi",
+            "AnalyticsApi",
+            "AlertsApi",
+            "RelayJob",
+            "AggregateJob",
+            "AlertJob"
+        ]
     );
-    assert!(mapping.reports_failures);
+    let handed = |mapping: &QueueMapping| {
+        assert!(mapping.reports_failures, "{}", mapping.queue);
+        let queue = template.queues.iter().find(|queue| queue.name == mapping.queue);
+        let queue = queue.expect("the queue");
+        let function = template
+            .functions
+            .iter()
+            .find(|function| function.name == mapping.function);
+        let timeout = function.expect("the function").timeout;
+        assert!(queue.visibility >= timeout * 6, "{}: as Lambda advises", queue.name);
+        let dead = &queue.redrive.as_ref().expect("a dead-letter queue").queue;
+        let dead = template.queues.iter().find(|queue| queue.name == *dead);
+        assert_eq!(dead.expect("the dead-letter queue").retention.as_secs(), 14 * 86_400);
+        (mapping.function.clone(), mapping.queue.clone())
+    };
+    let mappings: Vec<(String, String)> = template.triggers.queues.iter().map(handed).collect();
+    assert_eq!(
+        mappings,
+        [
+            ("IngestJob", "UsageEventsQueue"),
+            ("AggregateJob", "AggregationQueue"),
+            ("AlertJob", "AlertQueue")
+        ]
+        .map(|(function, queue)| (function.to_owned(), queue.to_owned()))
+    );
+    for stream in &template.triggers.streams {
+        assert_eq!(stream.function, "RelayJob");
+        assert!(stream.reports_failures && stream.bisects && stream.age_max.is_some());
+        assert_eq!(stream.on_failure.as_deref(), Some("RelayDeadLetters"));
+    }
+    assert_eq!(template.triggers.streams.len(), 2);
     let operations: std::collections::BTreeSet<_> =
         template.triggers.routes.iter().map(|route| &route.operation).collect();
     assert_eq!(
@@ -56,24 +95,12 @@ fn the_template_is_understood_to_the_end() {
     assert_eq!(fallbacks.len(), 1);
     assert_eq!(fallbacks[0].function, "TrackingApi");
 
-    let queues: Vec<&str> = template.queues.iter().map(|queue| queue.name.as_str()).collect();
-    assert_eq!(queues, ["UsageEventsQueue", "UsageEventsDeadLetters"]);
-    let redrive = template.queues[0].redrive.as_ref().expect("a dead-letter queue");
-    assert_eq!(
-        (redrive.queue.as_str(), redrive.receives_max),
-        ("UsageEventsDeadLetters", 5)
-    );
-    assert_eq!(template.queues[1].retention.as_secs(), 14 * 86_400);
-    let job = template.functions.iter().find(|function| function.name == "IngestJob");
-    let timeout = job.expect("IngestJob").timeout;
-    assert!(template.queues[0].visibility >= timeout * 6, "as Lambda advises");
-
     let table = |name: &str| template.tables.iter().find(|table| table.name == name);
     let events = table("Events").expect("Events");
     assert_eq!(events.expiry.as_deref(), Some("expires_at"));
     assert_eq!(events.key.len(), 1);
     assert_eq!(events.indexes[0].name, "by_time");
-    assert_eq!(events.indexes[0].included.len(), 8);
+    assert_eq!(events.indexes[0].included.len(), 10);
     let state = table("State").expect("State");
     assert_eq!(state.key.len(), 2);
     let indexes: Vec<&str> = state.indexes.iter().map(|index| index.name.as_str()).collect();
@@ -337,6 +364,11 @@ fn what_is_not_understood_is_refused_by_name() {
         (variable("{\"Fn::Sub\": a}"), "Thing: A: Fn::Sub is not understood"),
         (variable("!Sub \"${open\""), "Thing: A: has a ${ without its }"),
         (statement("dynamodb:*", "arn:aws:x"), "the wildcard dynamodb:*"),
+        (statement("dynamodb:Query", "\"*\""), "Thing: Resource: the wildcard *"),
+        (
+            statement("sns:Publish", "\"arn:aws:sns:?\""),
+            "the wildcard arn:aws:sns:?",
+        ),
         ("Transform: x\n".to_owned(), "template: Resources is missing"),
         (
             format!("Mappings: {{}}\n{}", with(TABLE)),

@@ -1,5 +1,8 @@
 //! Tries to break the rules of `metering-domain` from outside, one module per module of the crate.
 
+mod address;
+mod aggregate;
+mod bucket;
 mod charge;
 mod division;
 mod ids;
@@ -10,7 +13,9 @@ mod period_walk;
 mod plan;
 mod quota;
 mod quota_sequence;
+mod sketch;
 mod timeline;
+mod trend;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     bus::{Bus, Event, inboxes},
+    outbox::Outbox,
     template::Template,
 };
 
@@ -45,7 +46,7 @@ impl Bussed {
         let template = Template::parse(TEMPLATE, &BTreeMap::new(), "http://queues").expect("understood");
         let kept = [template.queues.clone(), inboxes(&template)].concat();
         let queues = Queues::open(&dir.path().join("queues.db"), &kept, &clock, "http://queues").expect("queues");
-        let bus = Bus::new(&template, &queues, &clock);
+        let bus = Bus::new(&template, &queues, &clock, &Outbox::new(&clock));
         let handed: Arc<Mutex<Vec<Value>>> = Arc::default();
         let note = Arc::clone(&handed);
         let job: Invoke = Arc::new(move |event| {

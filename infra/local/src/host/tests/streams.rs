@@ -27,7 +27,7 @@ Resources:
       Events:
         Changes:
           Type: DynamoDB
-          Properties: {Stream: !GetAtt Items.StreamArn, StartingPosition: TRIM_HORIZON, MORE}
+          Properties: {Stream: !GetAtt Items.StreamArn, StartingPosition: START, MORE}
 "#;
 
 /// A stack of engine, streams, queues and host.
@@ -52,12 +52,17 @@ impl Streamed {
     }
 
     fn over(dir: Arc<TempDir>, more: &str, answer: Answer) -> Self {
+        Self::starting(dir, "TRIM_HORIZON", more, answer)
+    }
+
+    fn starting(dir: Arc<TempDir>, start: &str, more: &str, answer: Answer) -> Self {
         let file = |name: &str| dir.path().join(name);
         let clock = Clock::open(&file("clock.json")).expect("a clock");
-        let text = TEMPLATE.replace("MORE", more);
+        let text = TEMPLATE.replace("START", start).replace("MORE", more);
         let template = Template::parse(&text, &BTreeMap::new(), "http://queues").expect("understood");
         let engine = Engine::start(&file("dynamodb.sqlite"), &template.tables).expect("an engine");
         let streams = Streams::open(&file("dynamodb.sqlite"), &file("streams.db")).expect("streams");
+        streams.begin(&template.triggers.streams).expect("begun");
         let queues = Queues::open(&file("queues.db"), &template.queues, &clock, "http://queues").expect("queues");
         let handed = Handed::default();
         let note = Arc::clone(&handed);
@@ -256,4 +261,54 @@ async fn a_restart_goes_on_where_it_was_and_a_replay_begins_again() {
     rig.desk.replay().expect("replayed");
     rig.drained().await;
     assert_eq!(rig.keys().concat(), ["b", "a", "b"]);
+}
+
+/// A folder with a table and one item in it, made when nobody was handed the table's stream.
+async fn folder_without_stream() -> Arc<TempDir> {
+    let dir = Arc::new(tempfile::tempdir().expect("a folder"));
+    let rig = Streamed::over(Arc::clone(&dir), "Enabled: false", Arc::new(fine));
+    rig.put("before", "v").await;
+    rig.drained().await;
+    assert!(rig.keys().is_empty());
+    dir
+}
+
+#[tokio::test]
+async fn a_stream_turned_on_later_begins_with_what_is_written_from_then_on() {
+    for start in ["TRIM_HORIZON", "LATEST"] {
+        let rig = Streamed::starting(folder_without_stream().await, start, "", Arc::new(fine));
+        rig.put("after", "v").await;
+        rig.drained().await;
+        assert_eq!(
+            rig.keys().concat(),
+            ["after"],
+            "{start}: there is no record of the item before"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_mapping_added_to_a_stream_begins_at_its_end_or_with_what_is_kept() {
+    let again = "}
+        Again:
+          Type: DynamoDB
+          Properties: {Stream: !GetAtt Items.StreamArn, StartingPosition: ";
+    for (start, expected) in [
+        ("TRIM_HORIZON", vec!["after", "after", "before"]),
+        ("LATEST", vec!["after", "after"]),
+    ] {
+        let dir = Arc::new(tempfile::tempdir().expect("a folder"));
+        let mut rig = Streamed::over(Arc::clone(&dir), "BatchSize: 10", Arc::new(fine));
+        rig.put("before", "v").await;
+        rig.drained().await;
+        rig.host.stop().await;
+        drop(rig);
+        let more = format!("BatchSize: 10{again}{start}");
+        let rig = Streamed::over(dir, &more, Arc::new(fine));
+        rig.put("after", "v").await;
+        rig.drained().await;
+        let mut keys = rig.keys().concat();
+        keys.sort();
+        assert_eq!(keys, expected, "{start}");
+    }
 }

@@ -1,0 +1,165 @@
+//! Voids: an event is taken back, with a reason. It stays, flagged, and the ledger says so.
+//!
+//! One transaction flags the event if it is not flagged, takes its value off its counter if that is
+//! not closed and of the same arm, and appends the ledger entry. Sent twice, or by two at once: the
+//! second finds the flag and answers the first's entry. Dies half-way: nothing happened.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+
+use crate::{
+    Store, StoreError,
+    adjustment::{Adjustment, AdjustmentKind},
+    count::{BACK_OFF_BASE, BACK_OFF_CEILING},
+    event::Event,
+    item::{int, n, s},
+    keys,
+    mutation::{Transacted, update},
+};
+
+/// How often a void that met another change looks again.
+const TURNS_MAX: u32 = 12;
+/// How long after its receipt an event may be taken back; its hour is final then.
+pub const VOIDABLE: TimeDelta = TimeDelta::days(85);
+
+/// How a void ended.
+#[derive(Debug, Clone)]
+pub enum Voided {
+    /// It is taken back; whether it was before this call.
+    Done {
+        /// The event, flagged.
+        event: Box<Event>,
+        /// The ledger entry.
+        adjustment: Box<Adjustment>,
+        /// Whether an earlier call did it.
+        already: bool,
+    },
+    /// There is no such event.
+    Unknown,
+    /// The period it was charged to is closed.
+    PeriodClosed,
+    /// It is a gauge's: a new level corrects it.
+    Gauge,
+    /// It was received too long ago.
+    TooOld,
+}
+
+/// Who takes an event back, and why.
+#[derive(Debug, Clone)]
+pub struct VoidOrder {
+    /// The event.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub actor: String,
+}
+
+impl Store {
+    /// Takes an event back.
+    pub async fn event_void(&self, order: &VoidOrder, now: DateTime<Utc>) -> Result<Voided, StoreError> {
+        for turn in 0..TURNS_MAX {
+            let Some(event) = self.event_get(&order.id, now).await? else {
+                return Ok(Voided::Unknown);
+            };
+            if event.mode.is_some() {
+                return Ok(Voided::Gauge);
+            }
+            if event.voided {
+                return self.voided_before(event).await;
+            }
+            if now - event.received_at > VOIDABLE {
+                return Ok(Voided::TooOld);
+            }
+            if let Some(voided) = self.void_try(order, event, now).await? {
+                return Ok(voided);
+            }
+            self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
+        }
+        Err(StoreError::busy("event_void"))
+    }
+
+    async fn voided_before(&self, event: Event) -> Result<Voided, StoreError> {
+        let id = adjustment_id(&event.id);
+        let entry = self.adjustment_of(&event.owner(), event.voided_at, &id).await?;
+        let adjustment = entry.ok_or(StoreError::Corrupt {
+            what: "event",
+            attribute: "voided_at".into(),
+        })?;
+        Ok(Voided::Done {
+            event: Box::new(event),
+            adjustment: Box::new(adjustment),
+            already: true,
+        })
+    }
+
+    /// One try; nothing if something changed meanwhile.
+    async fn void_try(
+        &self,
+        order: &VoidOrder,
+        event: Event,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Voided>, StoreError> {
+        let counter = match event.counter_key() {
+            Some(key) => self.counter_get(&key).await?,
+            None => None,
+        };
+        if counter.as_ref().is_some_and(|counter| counter.sealed) {
+            return Ok(Some(Voided::PeriodClosed));
+        }
+        let charged = counter.filter(|counter| counter.arm == event.arm);
+        let amount = charged.as_ref().map_or(Decimal::ZERO, |_| -event.value);
+        let period_start = event.counter_key().and_then(|key| key.period_start);
+        let adjustment = Adjustment {
+            id: adjustment_id(&event.id),
+            kind: AdjustmentKind::Void,
+            user_id: event.user_id.clone(),
+            subscription_id: event.subscription_id.clone(),
+            metric_type: event.metric_type.clone(),
+            period_start: period_start.unwrap_or(event.timestamp),
+            amount,
+            usage_id: Some(event.id.clone()),
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+            created_at: now,
+        };
+        let flag = Update::builder()
+            .table_name(&self.tables.events)
+            .key("pk", s(keys::event(&event.id)))
+            .update_expression("SET rev = :voided, voided_at = :now ADD flags :flag")
+            .condition_expression("attribute_exists(attempt) AND rev = :counted")
+            .expression_attribute_values(":counted", int(1))
+            .expression_attribute_values(":voided", int(2))
+            .expression_attribute_values(":now", crate::item::at(now))
+            .expression_attribute_values(":flag", AttributeValue::Ss(vec!["voided".to_owned()]));
+        let mut items = vec![update(flag)?, self.put_new(adjustment.to_item())?];
+        if let Some(counter) = &charged {
+            let back = Update::builder()
+                .table_name(&self.tables.state)
+                .key("pk", s(counter.key.pk()))
+                .key("sk", s(counter.key.sk()))
+                .update_expression("SET used = used - :v, remaining = remaining + :v")
+                .condition_expression("arm = :arm AND attribute_not_exists(sealed)")
+                .expression_attribute_values(":v", n(event.value))
+                .expression_attribute_values(":arm", int(event.arm));
+            items.push(update(back)?);
+        }
+        Ok(match self.transact("event_void", items).await? {
+            Transacted::Done => Some(Voided::Done {
+                event: Box::new(Event {
+                    voided: true,
+                    voided_at: Some(now),
+                    ..event
+                }),
+                adjustment: Box::new(adjustment),
+                already: false,
+            }),
+            Transacted::Unmet(_) => None,
+        })
+    }
+}
+
+fn adjustment_id(event_id: &str) -> String {
+    format!("adj_void_{event_id}")
+}
