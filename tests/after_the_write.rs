@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
-use metering_edge::message::{AlertTask, Way};
+use aws_sdk_dynamodb::types::AttributeValue;
+use metering_edge::{
+    aws::dynamodb_client,
+    message::{AlertTask, Way},
+};
+use metering_store::void::{VoidOrder, Voided};
 use serde_json::{Value, json};
 use usage_local::{Instance, Options};
 
 use crate::{
-    support::{Client, SERVICE},
+    support::{Client, SERVICE, TRACK},
     wire::{Call, Fate, Gate, Wire},
 };
 
@@ -336,4 +341,136 @@ async fn what_the_index_does_not_show_yet_is_asked_for_again() {
         assert_eq!(answer, json!({"batchItemFailures": []}));
         assert_eq!(total(&idle).await, json!(sum));
     }
+}
+
+impl Idle {
+    /// Hands the relay all that the streams tell.
+    async fn relay(&mut self) {
+        for event in self.told() {
+            self.call("RelayJob", &event).await;
+        }
+    }
+
+    /// A document of a user, stopped between its count and its confirmation.
+    async fn counted(&self, user: &str, key: &str) -> (Arc<Gate>, Arc<Instance>, tokio::task::JoinHandle<u16>) {
+        let gate = Arc::new(Gate::default());
+        let held = gate.clone();
+        let wire = Wire::new(move |call: &Call| match call.operation.as_str() {
+            "PutItem" if call.touches("EVT#") => Fate::HoldBefore(held.clone()),
+            _ => Fate::Pass,
+        });
+        let instance = Arc::new(
+            self.client
+                .stack
+                .instance(Some(wire.http_client()))
+                .expect("an instance"),
+        );
+        let body = json!({"user_id": user, "metric_type": DOCUMENTS, "metric_value": 1, "idempotency_key": key});
+        let sent = reqwest::Client::new()
+            .post(format!("{}{TRACK}", instance.url()))
+            .bearer_auth(SERVICE)
+            .json(&body)
+            .send();
+        let sending = tokio::spawn(async move { sent.await.expect("an answer").status().as_u16() });
+        gate.reached().await;
+        (gate, instance, sending)
+    }
+
+    async fn documents(&self, user: &str, value: u32, key: &str) {
+        let body = json!({"user_id": user, "metric_type": DOCUMENTS, "metric_value": value, "idempotency_key": key});
+        assert_eq!(self.client.track(body).await.status, 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pending_reaches_nothing_until_its_event_is_there() {
+    let mut idle = Idle::start().await;
+    for user in ["twice", "slow", "dead"] {
+        idle.client.subscribe(user, "basic").await;
+        idle.documents(user, if user == "twice" { 78 } else { 79 }, "first")
+            .await;
+    }
+    // The 79th document is sent twice at once: one of the two is on the counter and will go.
+    let (gate, _instance, sending) = idle.counted("twice", "the 79th").await;
+    idle.documents("twice", 1, "the 79th").await;
+    idle.relay().await;
+    assert_eq!(idle.alerts("twice").await, [] as [Value; 0]);
+    gate.open();
+    assert_eq!(sending.await.expect("no panic"), 200, "a duplicate");
+    idle.documents("twice", 1, "the 80th").await;
+    idle.relay().await;
+    assert_eq!(idle.alerts("twice").await.len(), 1);
+
+    // The 80th is counted and its event comes later: that tells.
+    let (gate, _instance, sending) = idle.counted("slow", "the 80th").await;
+    idle.relay().await;
+    assert_eq!(idle.alerts("slow").await, [] as [Value; 0]);
+    gate.open();
+    assert_eq!(sending.await.expect("no panic"), 201);
+    idle.relay().await;
+    assert_eq!(idle.alerts("slow").await.len(), 1);
+
+    // Its writer died: what could not be decided is looked at again, and was nothing.
+    let (_gate, _instance, _sending) = idle.counted("dead", "the 80th").await;
+    idle.relay().await;
+    let mut again = idle.waiting("AlertQueue").await;
+    again.retain(|task| task["judge"]["user_id"] == "dead");
+    assert_eq!(again.len(), 1, "it comes back");
+    idle.client.clock(json!({"advance_seconds": 90})).await;
+    let answer = idle.call("AlertJob", &queued(&again)).await;
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(idle.alerts("dead").await, [] as [Value; 0]);
+    assert_eq!(idle.client.used("dead", DOCUMENTS).await, 79);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_whose_events_begin_to_expire_stays_as_it_is() {
+    let mut idle = Idle::start().await;
+    idle.client.clock(json!({"now": "2026-01-10T12:30:00Z"})).await;
+    idle.client.subscribe("u", "enterprise").await;
+    let report = async |client: &Client, value: u32| {
+        let body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": value, "timestamp": "2026-01-10T12:10:00Z", "backfill": true});
+        let tracked = client.track(body).await;
+        assert_eq!(tracked.status, 201, "{tracked:?}");
+        tracked.body["usage_id"].as_str().expect("an id").to_owned()
+    };
+    report(&idle.client, 3).await;
+    idle.client.clock(json!({"advance_seconds": 10 * 86_400})).await;
+    let second = report(&idle.client, 4).await;
+    idle.relay().await;
+    let hours = queued(&idle.waiting("AggregationQueue").await);
+    idle.call("AggregateJob", &hours).await;
+    let told = async |client: &Client| {
+        let path = "/api/v1/usage/aggregations/api_calls?user_id=u&from=2026-01-10T00:00:00Z";
+        client.get(path, SERVICE).await.body["aggregations"][0]["total_value"].clone()
+    };
+    assert_eq!(told(&idle.client).await, 7);
+
+    // The first has expired. Taking back the second comes too late.
+    idle.client.clock(json!({"advance_seconds": 81 * 86_400})).await;
+    let order = VoidOrder {
+        id: second.clone(),
+        reason: "a test".to_owned(),
+        actor: "test".to_owned(),
+    };
+    let store = idle.client.store();
+    let voided = store.event_void(&order, idle.client.now()).await.expect("an answer");
+    assert!(matches!(voided, Voided::TooOld), "{voided:?}");
+    // Even if it had been taken back in time and that were heard of only now.
+    let client = dynamodb_client(&idle.client.stack.dynamodb_endpoint(), None);
+    let flag = client
+        .update_item()
+        .table_name(idle.client.stack.events_table())
+        .key("pk", AttributeValue::S(metering_store::keys::event(&second)))
+        .update_expression("SET rev = :rev ADD flags :flag")
+        .expression_attribute_values(":rev", AttributeValue::N("2".to_owned()))
+        .expression_attribute_values(":flag", AttributeValue::Ss(vec!["voided".to_owned()]));
+    flag.send().await.expect("a write");
+    idle.relay().await;
+    let hours = queued(&idle.waiting("AggregationQueue").await);
+    assert_eq!(
+        idle.call("AggregateJob", &hours).await,
+        json!({"batchItemFailures": []})
+    );
+    assert_eq!(told(&idle.client).await, 7);
 }

@@ -5,7 +5,7 @@
 //! second finds the flag and answers the first's entry. Dies half-way: nothing happened.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     adjustment::{Adjustment, AdjustmentKind},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     event::Event,
+    hour::{FINAL_AFTER, Series},
     item::{int, n, s},
     keys,
     mutation::{Transacted, update},
@@ -41,7 +42,7 @@ pub enum Voided {
     PeriodClosed,
     /// It is a gauge's: a new level corrects it.
     Gauge,
-    /// It was received too long ago.
+    /// It was received too long ago, or its hour is final.
     TooOld,
 }
 
@@ -69,7 +70,7 @@ impl Store {
             if event.voided {
                 return self.voided_before(event).await;
             }
-            if now - event.received_at > VOIDABLE {
+            if now - event.received_at > VOIDABLE || self.is_hour_final(&event, now).await? {
                 return Ok(Voided::TooOld);
             }
             if let Some(voided) = self.void_try(order, event, now).await? {
@@ -78,6 +79,18 @@ impl Store {
             self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
         }
         Err(StoreError::busy("event_void"))
+    }
+
+    /// Whether the hour of an event is final: others of it are about to expire.
+    async fn is_hour_final(&self, event: &Event, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let series = Series {
+            owner: event.owner(),
+            metric_type: event.metric_type.clone(),
+            gauge: event.mode.is_some(),
+        };
+        let start = event.timestamp.duration_trunc(TimeDelta::hours(1));
+        let hour = self.hour_get(&series, start.unwrap_or(event.timestamp)).await?;
+        Ok(hour.first_received().is_some_and(|first| now >= first + FINAL_AFTER))
     }
 
     async fn voided_before(&self, event: Event) -> Result<Voided, StoreError> {
