@@ -3,9 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use axum::response::Response;
 use http::StatusCode;
 use metering_edge::{
-    App, answer, auth::Call, cursor::Cursors, fields::Fields, idempotency::record, problem::Problem, read,
+    App, answer,
+    auth::Call,
+    cursor::Cursors,
+    fields::Fields,
+    idempotency::{self, record, replayed, replayed_now, request_name},
+    problem::Problem,
+    read,
 };
 use metering_store::{
     mutation::RequestName,
@@ -98,6 +105,42 @@ pub(crate) async fn change(
         Ok(Some(NotificationChange { after, audit, record }))
     };
     app.store.notification_change(user_id, changed).await
+}
+
+/// Takes an object away: its body before, for the audit log, is what `take` gives back; none: there is
+/// no such object.
+pub(crate) async fn delete(
+    app: &App,
+    call: &Call,
+    id: &str,
+    action: &'static str,
+    unknown: fn() -> Problem,
+    take: impl Fn(&mut Notification, Option<&str>) -> Option<Value> + Send + Sync,
+) -> Result<Response, Problem> {
+    let name = request_name(call, &Value::Null)?;
+    if let Some(before) = replayed(app, call, name.as_ref()).await? {
+        return Ok(before);
+    }
+    let named = owner_of_query(call)?;
+    let holder = holder(app, call, named, id).await?.ok_or_else(unknown)?;
+    let user = holder.user_id.as_deref();
+    let mutation = Mutation {
+        name: name.as_ref(),
+        action,
+        target: id.to_owned(),
+        status: StatusCode::NO_CONTENT,
+    };
+    let edit = |settings: &mut Notification| {
+        Ok(Edited {
+            before: take(settings, user).ok_or_else(unknown)?,
+            after: Value::Null,
+            answer: Value::Null,
+        })
+    };
+    match change(app, call, &mutation, user, edit).await? {
+        Some(_) => Ok(idempotency::answer(StatusCode::NO_CONTENT, Value::Null)),
+        None => replayed_now(app, call, name.as_ref()).await,
+    }
 }
 
 /// A page of objects by their sort keys, newest first.

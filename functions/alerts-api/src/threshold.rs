@@ -343,29 +343,8 @@ async fn watched(
 /// `DELETE /usage/thresholds/{id}`.
 pub async fn delete(State(app): State<Arc<App>>, call: Call, id: Path<String>) -> Result<Response, Problem> {
     call.caller.require(Scope::Write)?;
-    let name = request_name(&call, &Value::Null)?;
-    if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
-        return Ok(before);
-    }
-    let named = object::owner_of_query(&call)?;
-    let holder = object::holder(&app, &call, named, &id).await?.ok_or_else(unknown)?;
-    let user = holder.user_id.as_deref();
-    let mutation = Mutation {
-        name: name.as_ref(),
-        action: "threshold.delete",
-        target: id.to_string(),
-        status: StatusCode::NO_CONTENT,
+    let take = |settings: &mut Notification, user: Option<&str>| {
+        settings.thresholds.remove(id.as_str()).map(|one| body_of(user, &one))
     };
-    let edit = |settings: &mut Notification| {
-        let threshold = settings.thresholds.remove(id.as_str()).ok_or_else(unknown)?;
-        Ok(Edited {
-            before: body_of(user, &threshold),
-            after: Value::Null,
-            answer: Value::Null,
-        })
-    };
-    match object::change(&app, &call, &mutation, user, edit).await? {
-        Some(_) => Ok(idempotency::answer(StatusCode::NO_CONTENT, Value::Null)),
-        None => replayed_now(&app, &call, name.as_ref()).await,
-    }
+    object::delete(&app, &call, &id, "threshold.delete", unknown, take).await
 }

@@ -140,31 +140,13 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
 /// `DELETE /usage/webhook-endpoints/{id}`.
 pub async fn delete(State(app): State<Arc<App>>, call: Call, id: Path<String>) -> Result<Response, Problem> {
     require(&call, Scope::Write)?;
-    let name = request_name(&call, &Value::Null)?;
-    if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
-        return Ok(before);
-    }
-    let named = object::owner_of_query(&call)?;
-    let holder = object::holder(&app, &call, named, &id).await?.ok_or_else(unknown)?;
-    let user = holder.user_id.as_deref();
-    let mutation = Mutation {
-        name: name.as_ref(),
-        action: "webhook_endpoint.delete",
-        target: id.to_string(),
-        status: StatusCode::NO_CONTENT,
+    let take = |settings: &mut Notification, user: Option<&str>| {
+        settings
+            .endpoints
+            .remove(id.as_str())
+            .map(|one| body_of(user, &one, None))
     };
-    let edit = |settings: &mut Notification| {
-        let endpoint = settings.endpoints.remove(id.as_str()).ok_or_else(unknown)?;
-        Ok(Edited {
-            before: body_of(user, &endpoint, None),
-            after: Value::Null,
-            answer: Value::Null,
-        })
-    };
-    match object::change(&app, &call, &mutation, user, edit).await? {
-        Some(_) => Ok(idempotency::answer(StatusCode::NO_CONTENT, Value::Null)),
-        None => replayed_now(&app, &call, name.as_ref()).await,
-    }
+    object::delete(&app, &call, &id, "webhook_endpoint.delete", unknown, take).await
 }
 
 /// `POST /usage/webhook-endpoints/{id}/rotate-secret`: the new secret; the old one signs for a day

@@ -224,7 +224,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         })
     };
     let [new_image, old_image] = images;
-    let number = row.get(0)?;
+    let (number, created) = (row.get(0)?, row.get(6)?);
     let id: Option<String> = row.get(1)?;
     Ok(Record {
         number,
@@ -233,7 +233,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         keys: parsed(3, &keys)?,
         new_image: new_image.map(|image| parsed(4, &image)).transpose()?,
         old_image: old_image.map(|image| parsed(5, &image)).transpose()?,
-        created: DateTime::from_timestamp(row.get(6)?, 0).unwrap_or_default(),
+        created: DateTime::from_timestamp(created, 0).ok_or(rusqlite::Error::IntegralValueOutOfRange(6, created))?,
         bytes,
     })
 }

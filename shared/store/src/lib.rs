@@ -32,6 +32,7 @@ pub mod mutation;
 pub mod notification;
 pub mod plan;
 pub mod quota;
+pub mod rate;
 pub mod renewal;
 pub mod reset;
 pub mod resolve;
