@@ -1,14 +1,14 @@
 //! The per-user item: which subscriptions the user has, and the implicit subscription `none`
 //! that holds until the first one exists.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, builders::UpdateBuilder};
 use chrono::{DateTime, Utc};
 
 use crate::{
     Store, StoreError,
     configuration::Configuration,
     item::{Item, Reader, at, put_some, s},
-    keys::{OWNER, Owner},
+    keys::{self, OWNER, Owner},
 };
 
 /// The most subscriptions one user may have: they are listed in one item, read at once.
@@ -92,6 +92,17 @@ pub(crate) fn entry(id: &str, status: Status, cancel_at: Option<DateTime<Utc>>) 
     let mut item = Item::from([("id".into(), s(id)), ("status".into(), s(status.as_str()))]);
     put_some(&mut item, "cancel_at", cancel_at.map(at));
     AttributeValue::M(item)
+}
+
+/// What puts a user into the list of users, with the first write of their item.
+pub(crate) const LISTED: &str = "user_id = :user, kind = :user_kind, kind_sort = if_not_exists(kind_sort, :user_sort)";
+
+/// The values that [`LISTED`] names.
+pub(crate) fn listed(builder: UpdateBuilder, user_id: &str, now: DateTime<Utc>) -> UpdateBuilder {
+    builder
+        .expression_attribute_values(":user", s(user_id))
+        .expression_attribute_values(":user_kind", s(keys::USER_KIND))
+        .expression_attribute_values(":user_sort", s(keys::by_instant(now, user_id)))
 }
 
 impl Store {

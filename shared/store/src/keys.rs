@@ -213,6 +213,9 @@ pub fn alerts_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(ALERTS)
 }
 
+/// The kind under which users are listed: by their own items.
+pub const USER_KIND: &str = "user";
+
 /// The kind under which alerts are listed over all users.
 pub const ALERT_KIND: &str = "alert";
 

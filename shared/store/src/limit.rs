@@ -21,6 +21,7 @@ use metering_domain::{
 
 use crate::{
     Store, StoreError,
+    account::{LISTED, listed},
     audit::AuditEntry,
     configuration::{Configuration, Limits},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
@@ -189,6 +190,7 @@ impl Store {
             &target.owner,
             &found.configuration,
             &configuration,
+            now,
         ))?];
         for counter in found.counters.iter().filter(|counter| !counter.sealed) {
             let start = counter.key.period_start.unwrap_or(present.start);
@@ -244,7 +246,13 @@ impl Store {
         Ok(())
     }
 
-    fn change_owner(&self, owner: &Owner, before: &Configuration, after: &Configuration) -> UpdateBuilder {
+    fn change_owner(
+        &self,
+        owner: &Owner,
+        before: &Configuration,
+        after: &Configuration,
+        now: DateTime<Utc>,
+    ) -> UpdateBuilder {
         let mut expression = "SET overrides = :overrides, past = :past, config_version = :after".to_owned();
         let mut builder = Update::builder()
             .table_name(&self.tables.state)
@@ -259,6 +267,10 @@ impl Store {
                 .expression_attribute_names("#plan", "plan")
                 .expression_attribute_values(":plan_since", at(after.limits.plan_since))
                 .expression_attribute_values(":plan", s(plan));
+        }
+        if let Owner::None(user) = owner {
+            expression.push_str(&format!(", {LISTED}"));
+            builder = listed(builder, user, now);
         }
         // Both are absent until somebody counts them.
         let guard = |name: &str, value: u64| {

@@ -16,7 +16,7 @@ use metering_domain::{
 
 use crate::{
     Store, StoreError,
-    account::{SUBSCRIPTIONS_MAX, Status, entry},
+    account::{LISTED, SUBSCRIPTIONS_MAX, Status, entry, listed},
     audit::AuditEntry,
     configuration::{Configuration, Limits},
     error::failed,
@@ -291,10 +291,10 @@ impl Store {
             .table_name(&self.tables.state)
             .key("pk", s(Owner::None(subscription.user_id.clone()).pk()))
             .key("sk", s(OWNER))
-            .update_expression(
+            .update_expression(format!(
                 "SET subscriptions = list_append(if_not_exists(subscriptions, :none), :one), \
-                 config_version = if_not_exists(config_version, :zero) + :step, user_id = :user",
-            )
+                 config_version = if_not_exists(config_version, :zero) + :step, {LISTED}"
+            ))
             .condition_expression("attribute_not_exists(subscriptions) OR size(subscriptions) < :most")
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(
@@ -303,8 +303,8 @@ impl Store {
             )
             .expression_attribute_values(":zero", int(0))
             .expression_attribute_values(":step", int(1))
-            .expression_attribute_values(":user", s(&subscription.user_id))
             .expression_attribute_values(":most", int(SUBSCRIPTIONS_MAX));
+        let account = listed(account, &subscription.user_id, audit.at);
         let items = vec![self.put_new(subscription.to_item())?, update(account)?];
         self.mutation_commit(items, audit, record).await
     }

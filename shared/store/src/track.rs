@@ -15,6 +15,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     Store, StoreError,
+    account::{LISTED, listed},
     adjustment::{Adjustment, AdjustmentKind},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING, Confirmation, Count, Counted},
     counter::Counter,
@@ -374,9 +375,16 @@ impl Store {
             .table_name(&self.tables.state)
             .key("pk", s(owner.pk()))
             .key("sk", s(OWNER))
-            .update_expression("SET births = if_not_exists(births, :zero) + :step, config_version = if_not_exists(config_version, :zero)")
             .expression_attribute_values(":zero", int(0))
             .expression_attribute_values(":step", int(1));
+        let births =
+            "SET births = if_not_exists(births, :zero) + :step, config_version = if_not_exists(config_version, :zero)";
+        let builder = match owner {
+            Owner::Subscription(_) => builder.update_expression(births),
+            Owner::None(user) => {
+                listed(builder, user, self.context.now()).update_expression(format!("{births}, {LISTED}"))
+            }
+        };
         if version == 0 {
             // The implicit subscription's item comes into being with its first counter.
             return builder.condition_expression("attribute_not_exists(config_version) OR config_version = :zero");
