@@ -8,7 +8,7 @@ use metering_domain::{
     period::{Period, instant_text},
     quota::{Standing, Usage, standing},
 };
-use metering_store::{adjustment::Adjustment, counter::Counter, event::Event, keys, subscription::Subscription};
+use metering_store::{adjustment::Adjustment, counter::Counter, event::Event, subscription::Subscription};
 use rust_decimal::Decimal;
 use serde_json::{Map, Number, Value, json};
 
@@ -51,14 +51,7 @@ impl Quota {
             (counter.used, held)
         };
         // The level carried into a period counts as reached in it.
-        let peak = (kind != Kind::Sum).then(|| {
-            counter
-                .peaks
-                .get(&keys::instant(period.start))
-                .copied()
-                .unwrap_or(used)
-                .max(used)
-        });
+        let peak = (kind != Kind::Sum).then(|| counter.peak_in(&period).unwrap_or(used).max(used));
         let standing = standing(kind, &counter.terms, &Usage { used, held, peak });
         Self {
             counter: counter.clone(),

@@ -17,6 +17,7 @@ use crate::{
     error::failed,
     item::{Item, Reader, at, int, n, put_some, s},
     keys::{self, COUNTERS_END, CounterKey, Owner, counters_from},
+    peak::Peaks,
 };
 
 /// The most counters one listing reads; an owner has one per metric and period.
@@ -68,8 +69,8 @@ pub struct Counter {
     pub level_at: Option<DateTime<Utc>>,
     /// When its level or its limit was last changed; of counts the entries tell.
     pub changed_at: Option<DateTime<Utc>>,
-    /// The highest level per period, by its start (gauges and leases).
-    pub peaks: BTreeMap<String, Decimal>,
+    /// The highest level of each period (gauges and leases).
+    pub peaks: Peaks,
     /// What the last reset noted, and the usage before it: see [`crate::reset`].
     pub last_reset: Option<(Item, Decimal)>,
 }
@@ -125,7 +126,7 @@ impl Counter {
             terms_from: period.start,
             level_at: None,
             changed_at: None,
-            peaks: BTreeMap::new(),
+            peaks: Peaks::default(),
             last_reset: None,
         }
     }
@@ -188,6 +189,7 @@ impl Counter {
         if self.kind != Kind::Sum {
             item.insert("terms_from".into(), at(self.terms_from));
             item.insert("peaks".into(), AttributeValue::M(Item::new()));
+            item.insert("carried".into(), AttributeValue::M(Item::new()));
         }
         item
     }
@@ -225,7 +227,10 @@ impl Counter {
             terms: terms_read(&Reader::new(&read.map("terms")?, "counter's terms"))?,
             level_at: read.instant_opt("level_at")?,
             changed_at: read.instant_opt("changed_at")?,
-            peaks: decimals(&read, "peaks")?,
+            peaks: Peaks {
+                highest: decimals(&read, "peaks")?,
+                carried: decimals(&read, "carried")?,
+            },
             last_reset: match read.decimal_opt("previous_usage")? {
                 Some(previous) => Some((read.map("last_reset")?, previous)),
                 None => None,
@@ -300,6 +305,16 @@ fn decimals(read: &Reader<'_>, name: &str) -> Result<BTreeMap<String, Decimal>, 
     let map = read.map(name)?;
     let inner = Reader::new(&map, "counter");
     map.keys().map(|key| Ok((key.clone(), inner.decimal(key)?))).collect()
+}
+
+/// Numbers by name, as stored.
+pub(crate) fn decimals_value(numbers: &BTreeMap<String, Decimal>) -> AttributeValue {
+    AttributeValue::M(
+        numbers
+            .iter()
+            .map(|(name, number)| (name.clone(), n(*number)))
+            .collect(),
+    )
 }
 
 /// Terms as stored on a counter; what is not there is unlimited, or not allowed.

@@ -5,32 +5,28 @@
 //! writers reads again. Out of order: a level older than the last one applied changes nothing.
 //! Dies half-way: nothing happened.
 
-use std::{
-    collections::{BTreeMap, hash_map::RandomState},
-    hash::BuildHasher,
-};
+use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
-use metering_domain::{metric::Mode, period::Period};
+use metering_domain::metric::Mode;
 use rust_decimal::Decimal;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     Store, StoreError,
     count::{BACK_OFF_BASE, BACK_OFF_CEILING, Confirmation, EVENT_FREE},
-    counter::Counter,
+    counter::{Counter, decimals_value},
     event::{Draft, Event, GaugeChange},
     item::{at, int, n, s},
-    keys::{CounterKey, instant},
+    keys::CounterKey,
     mutation::{Transacted, built, update},
+    peak::Peaks,
     track::{Born, Charge, Charged, Tracked},
 };
 
 /// How often a change of a gauge starts over.
 const TURNS_MAX: u32 = 40;
-/// How many periods' peaks a counter keeps; closed ones are in statements.
-const PEAKS_MAX: usize = 13;
 /// How many queues there are for the gauges of one instance.
 const QUEUES: usize = 64;
 
@@ -91,25 +87,6 @@ fn change(draft: &Draft, counter: &Counter, now: DateTime<Utc>) -> Change {
     Change::Move(moved)
 }
 
-/// The peaks after a change: the period of the event and the present one see the new level. Of an
-/// earlier period it is not known how high the level was, so a late change raises only the latest.
-fn peaks_after(counter: &Counter, own: &Period, present: &Period, level: Decimal) -> BTreeMap<String, Decimal> {
-    let mut peaks = counter.peaks.clone();
-    let latest = peaks.keys().next_back().cloned().unwrap_or_default();
-    for start in [own.start, present.start] {
-        let start = instant(start);
-        if start >= latest {
-            // The level carried into a period counts as reached in it.
-            let peak = peaks.entry(start).or_insert(counter.used);
-            *peak = level.max(*peak);
-        }
-    }
-    while peaks.len() > PEAKS_MAX {
-        peaks.pop_first();
-    }
-    peaks
-}
-
 impl Store {
     pub(crate) async fn charge_gauge(&self, draft: &Draft, charge: &Charge) -> Result<Charged, StoreError> {
         let _turn = self.gauge_queues.enter(&charge.key).await;
@@ -156,8 +133,7 @@ impl Store {
             }
         };
         let level = counter.used + moved;
-        let present = charge.target.period_at(draft.now)?;
-        let peaks = peaks_after(&counter, &charge.period, &present, level);
+        let peaks = counter.peaks_after(&charge.target, &charge.period, draft.now, level)?;
         event.gauge = Some(GaugeChange { applied: moved, level });
         event.over_limit = !draft.enforce && moved > Decimal::ZERO && counter.remaining - moved < Decimal::ZERO;
         let items = vec![
@@ -242,14 +218,13 @@ impl Store {
         draft: &Draft,
         counter: &Counter,
         moved: Decimal,
-        peaks: &BTreeMap<String, Decimal>,
+        peaks: &Peaks,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut expression =
             "SET used = used + :moved, remaining = remaining - :moved, version = version + :step, peaks = :peaks, \
-             changed_at = :changed"
+             carried = :carried, changed_at = :changed"
                 .to_owned();
         let mut condition = "version = :version AND used = :used AND attribute_not_exists(sealed)".to_owned();
-        let peaks = peaks.iter().map(|(start, peak)| (start.clone(), n(*peak))).collect();
         let mut builder = Update::builder()
             .table_name(&self.tables.state)
             .key("pk", s(counter.key.pk()))
@@ -259,7 +234,8 @@ impl Store {
             .expression_attribute_values(":version", int(counter.version))
             .expression_attribute_values(":changed", at(draft.now))
             .expression_attribute_values(":used", n(counter.used))
-            .expression_attribute_values(":peaks", aws_sdk_dynamodb::types::AttributeValue::M(peaks));
+            .expression_attribute_values(":peaks", decimals_value(&peaks.highest))
+            .expression_attribute_values(":carried", decimals_value(&peaks.carried));
         if draft.mode == Some(Mode::Level) {
             expression.push_str(", level_at = :at");
             builder = builder.expression_attribute_values(":at", at(draft.timestamp));

@@ -30,6 +30,7 @@ pub mod limit;
 pub mod metric;
 pub mod mutation;
 pub mod notification;
+pub mod peak;
 pub mod plan;
 pub mod quota;
 pub mod rate;

@@ -80,7 +80,7 @@ impl Counter {
         self.terms.quota.quota_limit.is_some()
             || self.terms.overridden
             || self.used != Decimal::ZERO
-            || !self.peaks.is_empty()
+            || !self.peaks.highest.is_empty()
             || self.denied > 0
     }
 }
