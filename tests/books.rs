@@ -79,9 +79,16 @@ impl Books {
             assert_eq!(number(counter, "used"), charged + open, "{key}: {counter:?}");
             assert_eq!(
                 number(counter, "remaining"),
-                number(counter, "cap") - number(counter, "used"),
+                number(counter, "cap") - number(counter, "used") - held(counter),
                 "{key}"
             );
+        }
+    }
+
+    /// No counter has a hold, expired or not.
+    pub fn assert_unheld(&self) {
+        for counter in &self.counters {
+            assert_eq!(counter["holds"].as_m().expect("a map").len(), 0, "{counter:?}");
         }
     }
 
@@ -127,6 +134,12 @@ impl Books {
             !events.any(|event| is_of(event, counter) && text(event, "attempt") == **name)
         })
     }
+}
+
+/// What the holds on a counter take, expired ones included.
+fn held(counter: &Item) -> Decimal {
+    let holds = counter["holds"].as_m().expect("a map").values();
+    holds.map(|hold| number(hold.as_m().expect("a map"), "q")).sum()
 }
 
 /// Whether an event was charged to a counter.

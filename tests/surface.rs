@@ -23,6 +23,7 @@ mod queue;
 mod real_input;
 mod renewals;
 mod renewals_interrupted;
+mod reservations;
 mod sample_events;
 mod series;
 mod support;

@@ -22,6 +22,7 @@ use metering_edge::{
     idempotency::{self, record, replayed, replayed_now, request_name},
     problem::{Code, FieldCode, Problem},
     read,
+    subject::{is_there, owner_of_query},
 };
 use metering_store::{
     alert::{Alert, Delivery, Moved},
@@ -29,8 +30,6 @@ use metering_store::{
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-
-use crate::object;
 
 /// An alert as callers see it.
 fn body_of(alert: &Alert) -> Value {
@@ -139,10 +138,10 @@ async fn step(app: &App, call: &Call, id: &str, to: AlertStatus) -> Result<Respo
     if let Some(before) = replayed(app, call, name.as_ref()).await? {
         return Ok(before);
     }
-    let named = object::owner_of_query(call)?;
+    let named = owner_of_query(call)?;
     let found = app.store.alert_find(id).await?;
     let owner = found.as_ref().map(|key| key.user_id.as_str());
-    let there = object::is_there(call, named, owner)?;
+    let there = is_there(call, named, owner)?;
     let unknown = || Problem::not_found("alert");
     let key = found.filter(|_| there).ok_or_else(unknown)?;
     let actor = call.caller.actor().id;

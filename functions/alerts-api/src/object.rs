@@ -9,38 +9,15 @@ use metering_edge::{
     App, answer,
     auth::Call,
     cursor::Cursors,
-    fields::Fields,
     idempotency::{self, record, replayed, replayed_now, request_name},
     problem::Problem,
-    read,
+    subject::{is_there, owner_of_query},
 };
 use metering_store::{
     mutation::RequestName,
     notification::{Notification, NotificationChange},
 };
 use serde_json::Value;
-
-/// Reads the query of a request whose path names an object: it may say whose that must be.
-pub(crate) fn owner_of_query(call: &Call) -> Result<Option<String>, Problem> {
-    let mut fields = Fields::query(call.info.query.as_deref());
-    let named = fields.optional("user_id", read::user_id);
-    fields.finish(Some(named))
-}
-
-/// Whether an object is there for the caller: a user's own, and of whoever a service names. What is
-/// nobody's is there for administrators.
-pub(crate) fn is_there(call: &Call, named: Option<String>, owner: Option<&str>) -> Result<bool, Problem> {
-    let user = match named {
-        // The path names the object: an administrator and a service need not say whose it is.
-        None if !call.caller.is_plain_user() => None,
-        named => call.caller.subject(named)?,
-    };
-    Ok(match (user, owner) {
-        (Some(user), owner) => owner == Some(user.as_str()),
-        (None, Some(_)) => true,
-        (None, None) => call.caller.is_admin(),
-    })
-}
 
 /// The settings that hold the threshold or endpoint of this id, if it is there for the caller.
 pub(crate) async fn holder(

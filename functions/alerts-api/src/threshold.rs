@@ -24,7 +24,7 @@ use metering_edge::{
     problem::{Code, FieldCode, FieldError, Problem},
     read,
     request::JsonBody,
-    subject::Named,
+    subject::{Named, owner_of_query},
 };
 use metering_store::{
     keys,
@@ -250,7 +250,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
 /// `GET /usage/thresholds/{id}`.
 pub async fn get(State(app): State<Arc<App>>, call: Call, id: Path<String>) -> Result<Json<Value>, Problem> {
     call.caller.require(Scope::Read)?;
-    let named = object::owner_of_query(&call)?;
+    let named = owner_of_query(&call)?;
     let holder = object::holder(&app, &call, named, &id).await?.ok_or_else(unknown)?;
     let threshold = holder.thresholds.get(id.as_str()).ok_or_else(unknown)?;
     Ok(Json(body_of(holder.user_id.as_deref(), threshold)))

@@ -20,7 +20,7 @@ use metering_edge::{
     problem::{Code, FieldCode, FieldError, Problem},
     read,
     request::JsonBody,
-    subject::NamedUser,
+    subject::{NamedUser, owner_of_query},
 };
 use metering_store::{
     keys,
@@ -157,7 +157,7 @@ pub async fn rotate_secret(State(app): State<Arc<App>>, call: Call, id: Path<Str
     if let Some(before) = replayed(&app, &call, name.as_ref()).await? {
         return Ok(before);
     }
-    let named = object::owner_of_query(&call)?;
+    let named = owner_of_query(&call)?;
     let holder = object::holder(&app, &call, named, &id).await?.ok_or_else(unknown)?;
     let user = holder.user_id.as_deref();
     let new = secret(&app);

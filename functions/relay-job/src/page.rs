@@ -130,6 +130,7 @@ fn draft(document: &Event, pages: Decimal, now: DateTime<Utc>) -> Result<Draft, 
         now,
         enforce: false,
         source: Source::Derived,
+        hold: None,
         details: Details {
             resource_id: document.details.resource_id.clone(),
             endpoint: document.details.endpoint.clone(),

@@ -1,10 +1,12 @@
-//! The endpoints that every service calls: track usage, check a quota, see where one stands.
+//! The endpoints that every service calls: track usage, reserve it, check a quota, see where one
+//! stands.
 
 mod cloud_event;
 mod document;
 mod event;
 mod page;
 mod quota;
+mod reservation;
 mod track;
 mod track_batch;
 
@@ -29,6 +31,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/summary", get(quota::summary))
         .route("/api/v1/usage/quotas", get(quota::list))
         .route("/api/v1/usage/check-quota/{metric_type}", get(quota::check))
+        .route(
+            "/api/v1/usage/reservations",
+            post(reservation::create).get(reservation::list),
+        )
+        .route("/api/v1/usage/reservations/{id}", get(reservation::get))
+        .route("/api/v1/usage/reservations/{id}/commit", post(reservation::commit))
+        .route("/api/v1/usage/reservations/{id}/release", post(reservation::release))
+        .route("/api/v1/usage/reservations/{id}/renew", post(reservation::renew))
         .route("/api/v1/usage/events", get(event::list))
         .route("/api/v1/usage/events/{id}", get(event::get));
     metering_edge::request::router(app, routes)

@@ -120,16 +120,19 @@ impl Quota {
             Kind::Lease => self.counter.next_expiry(now),
             Kind::Gauge => None,
         };
-        let mut headers = HeaderMap::new();
-        if let Some(until) = until {
-            put(
-                &mut headers,
-                header::RETRY_AFTER.as_str(),
-                seconds_until(until, now).to_string(),
-            );
-        }
-        headers
+        until.map(|until| retry_after(until, now)).unwrap_or_default()
     }
+}
+
+/// `Retry-After` in seconds, to an instant.
+pub fn retry_after(until: DateTime<Utc>, now: DateTime<Utc>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    put(
+        &mut headers,
+        header::RETRY_AFTER.as_str(),
+        seconds_until(until, now).to_string(),
+    );
+    headers
 }
 
 /// Whole seconds until an instant, at least one.

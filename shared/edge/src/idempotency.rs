@@ -64,11 +64,16 @@ pub async fn replayed(app: &App, call: &Call, name: Option<&RequestName>) -> Res
         ));
     }
     let status = StatusCode::from_u16(record.status).map_err(Problem::internal)?;
-    let mut response = answer(status, record.body);
+    Ok(Some(said_before(status, record.body)))
+}
+
+/// An answer that was given before to the same request.
+pub fn said_before(status: StatusCode, body: Value) -> Response {
+    let mut response = answer(status, body);
     response
         .headers_mut()
         .insert("idempotent-replayed", HeaderValue::from_static("true"));
-    Ok(Some(response))
+    response
 }
 
 /// The answer to a request whose record turned out to be there.

@@ -28,6 +28,10 @@ pub enum Code {
     InvalidTransition,
     /// The subscription has ended.
     SubscriptionInactive,
+    /// The reservation was committed or released.
+    ReservationClosed,
+    /// The reservation was not committed in time.
+    ReservationExpired,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is of a type that is not read here.
@@ -42,6 +46,8 @@ pub enum Code {
     Sealed,
     /// Too little is left.
     QuotaExceeded,
+    /// The counter has as many holds as it can.
+    TooManyHolds,
     /// A fault of ours.
     Internal,
     /// Try again.
@@ -100,6 +106,17 @@ impl Code {
                 "Level would fall below 0",
             ),
             Self::Sealed => ("sealed", StatusCode::UNPROCESSABLE_ENTITY, "Hour is final"),
+            Self::ReservationClosed => (
+                "reservation_closed",
+                StatusCode::CONFLICT,
+                "Reservation is decided otherwise",
+            ),
+            Self::ReservationExpired => ("reservation_expired", StatusCode::CONFLICT, "Reservation expired"),
+            Self::TooManyHolds => (
+                "too_many_holds",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many reservations are held",
+            ),
             Self::QuotaExceeded => ("quota_exceeded", StatusCode::TOO_MANY_REQUESTS, "Quota is exceeded"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
             Self::Unavailable => (

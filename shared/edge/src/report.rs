@@ -181,6 +181,7 @@ impl Report {
             now: sent.now,
             enforce: enforce && !self.backfill,
             source: sent.source,
+            hold: None,
             details: self.details,
         }
     }
@@ -190,6 +191,13 @@ impl Report {
 pub(crate) fn read_details(fields: &mut Fields) -> Details {
     Details {
         resource_id: fields.optional("resource_id", read::text(256)),
+        ..read_serving(fields)
+    }
+}
+
+/// How usage was served.
+pub fn read_serving(fields: &mut Fields) -> Details {
+    Details {
         endpoint: fields.optional("endpoint", read::text(256)),
         operation: fields.optional("operation", read::text(128)),
         response_time_ms: fields.optional("response_time_ms", read::json_integer(0, RESPONSE_TIME_MS_MAX)),

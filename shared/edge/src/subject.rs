@@ -79,3 +79,25 @@ impl Named {
         self.subscription_id.clone()
     }
 }
+
+/// Reads the query of a request whose path names an object: it may say whose that must be.
+pub fn owner_of_query(call: &Call) -> Result<Option<String>, Problem> {
+    let mut fields = Fields::query(call.info.query.as_deref());
+    let named = fields.optional("user_id", read::user_id);
+    fields.finish(Some(named))
+}
+
+/// Whether an object is there for the caller: a user's own, and of whoever a service names. What is
+/// nobody's is there for administrators.
+pub fn is_there(call: &Call, named: Option<String>, owner: Option<&str>) -> Result<bool, Problem> {
+    let user = match named {
+        // The path names the object: an administrator and a service need not say whose it is.
+        None if !call.caller.is_plain_user() => None,
+        named => call.caller.subject(named)?,
+    };
+    Ok(match (user, owner) {
+        (Some(user), owner) => owner == Some(user.as_str()),
+        (None, Some(_)) => true,
+        (None, None) => call.caller.is_admin(),
+    })
+}

@@ -3,12 +3,12 @@
 
 use chrono::{DateTime, Utc};
 use metering_domain::{metric::Kind, number::plain, period::Period};
-use metering_store::{counter::Counter, event::Draft, track::Tracked};
+use metering_store::{counter::Counter, event::Draft, hold::HOLDS_MAX, track::Tracked};
 use rust_decimal::Decimal;
 
 use crate::{
     App,
-    answer::Quota,
+    answer::{Quota, retry_after},
     problem::{Code, FieldCode, FieldError, Problem},
 };
 
@@ -47,7 +47,8 @@ pub async fn quota_of(app: &App, counter: &Counter, now: DateTime<Utc>) -> Resul
     Ok(Quota::of(counter, present_period(app, counter, now).await?, now))
 }
 
-async fn denied(app: &App, draft: &Draft, counter: &Counter) -> Result<Problem, Problem> {
+/// Why a draft does not fit into what is left of a counter.
+pub async fn denied(app: &App, draft: &Draft, counter: &Counter) -> Result<Problem, Problem> {
     let now = draft.now;
     let quota = quota_of(app, counter, now).await?;
     let left = (counter.cap - counter.used - counter.held(now)).max(Decimal::ZERO);
@@ -62,6 +63,20 @@ async fn denied(app: &App, draft: &Draft, counter: &Counter) -> Result<Problem, 
         .with_quota(quota.body()?)
         .with_headers(quota.rate_limit(now))
         .with_headers(quota.retry_after(now)))
+}
+
+/// Why a counter takes no further hold, however much is left.
+pub async fn too_many_holds(app: &App, counter: &Counter, now: DateTime<Utc>) -> Result<Problem, Problem> {
+    let quota = quota_of(app, counter, now).await?;
+    let detail = format!(
+        "{HOLDS_MAX} reservations of {} are held already.",
+        counter.key.metric_type
+    );
+    let next = counter.next_expiry(now).unwrap_or(now);
+    Ok(Problem::new(Code::TooManyHolds, detail)
+        .with_quota(quota.body()?)
+        .with_headers(quota.rate_limit(now))
+        .with_headers(retry_after(next, now)))
 }
 
 /// A sum's counter has its period; a standing one is shown in the present period.

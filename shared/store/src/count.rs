@@ -84,6 +84,10 @@ pub(crate) struct Count<'a> {
     pub events: &'a [(u128, Decimal)],
     /// Whether the cap may refuse it.
     pub enforce: bool,
+    /// The reservation whose usage it is.
+    pub reservation: Option<&'a str>,
+    /// How much was held for it, where the hold is to be taken off by the same update.
+    pub converts: Option<Decimal>,
 }
 
 impl Count<'_> {
@@ -103,6 +107,8 @@ pub(crate) enum Counted {
     Sealed,
     /// Too little is left; the counter as it is.
     TooLittle(Box<Counter>),
+    /// The hold that was to be taken off is not there; the counter as it is.
+    NoHold(Box<Counter>),
 }
 
 /// How a confirmation ended.
@@ -131,7 +137,7 @@ impl Store {
             };
             if let Some(UpdateItemError::ConditionalCheckFailedException(unmet)) = error.as_service_error() {
                 let counter = unmet.item().map(Counter::from_item).transpose()?;
-                let counted = uncounted(&attempt, counter);
+                let counted = uncounted(what, &attempt, counter);
                 if !matches!(counted, Counted::Pending(..)) {
                     self.confirmed.add(what.key, done);
                     self.denials.add(what.key, denied);
@@ -161,8 +167,10 @@ impl Store {
         let entry = Pending {
             events: what.events.to_vec(),
             at: self.context.now(),
+            reservation: what.reservation.map(str::to_owned),
         };
-        let mut expression = "SET used = used + :v, remaining = remaining - :v, pending.#own = :entry".to_owned();
+        let mut expression = "SET used = used + :v, remaining = remaining - :taken, pending.#own = :entry".to_owned();
+        let mut removed: Vec<String> = (0..done.len()).map(|index| format!("pending.#d{index}")).collect();
         let mut request = self
             .dynamodb
             .update_item()
@@ -171,14 +179,13 @@ impl Store {
             .key("sk", s(what.key.sk()))
             .expression_attribute_names("#own", attempt)
             .expression_attribute_values(":v", n(total))
+            .expression_attribute_values(":taken", n(total - what.converts.unwrap_or_default()))
             .expression_attribute_values(":entry", entry.to_value());
         if denied > 0 {
             expression.push_str(", denied = denied + :denied");
             request = request.expression_attribute_values(":denied", int(denied));
         }
         for (index, name) in done.iter().enumerate() {
-            expression.push_str(if index == 0 { " REMOVE " } else { ", " });
-            expression.push_str(&format!("pending.#d{index}"));
             request = request.expression_attribute_names(format!("#d{index}"), name);
         }
         let mut condition =
@@ -186,6 +193,16 @@ impl Store {
         // What does not raise usage is never refused.
         if what.enforce && total > Decimal::ZERO {
             condition.push_str(" AND remaining >= :v");
+        }
+        if let Some((reservation, held)) = what.reservation.zip(what.converts) {
+            condition.push_str(" AND holds.#hold.q = :held");
+            removed.push("holds.#hold".to_owned());
+            request = request
+                .expression_attribute_names("#hold", reservation)
+                .expression_attribute_values(":held", n(held));
+        }
+        if !removed.is_empty() {
+            expression.push_str(&format!(" REMOVE {}", removed.join(", ")));
         }
         let sent = request
             .update_expression(expression)
@@ -241,7 +258,7 @@ impl Store {
 }
 
 /// Why the condition of a count was not met, from the counter that did not meet it.
-fn uncounted(attempt: &str, counter: Option<Counter>) -> Counted {
+fn uncounted(what: Count<'_>, attempt: &str, counter: Option<Counter>) -> Counted {
     match counter {
         None => Counted::Missing,
         // The network carried it twice, and this is the second.
@@ -249,6 +266,7 @@ fn uncounted(attempt: &str, counter: Option<Counter>) -> Counted {
             Counted::Pending(attempt.to_owned(), Box::new(counter))
         }
         Some(counter) if counter.sealed => Counted::Sealed,
+        Some(counter) if what.converts.is_some() => Counted::NoHold(Box::new(counter)),
         Some(counter) => Counted::TooLittle(Box::new(counter)),
     }
 }

@@ -82,6 +82,8 @@ pub struct Pending {
     pub events: Vec<(u128, Decimal)>,
     /// When.
     pub at: DateTime<Utc>,
+    /// The reservation whose usage it is: such an entry is never given up for its age.
+    pub reservation: Option<String>,
 }
 
 /// A reserved quantity.
@@ -262,6 +264,7 @@ impl Pending {
         Ok(Self {
             events: bits.zip(values).collect(),
             at,
+            reservation: read.text_opt("r")?,
         })
     }
 
@@ -273,6 +276,7 @@ impl Pending {
             ("e".into(), crate::item::bytes(ids)),
             ("t".into(), int(self.at.timestamp_millis())),
         ]);
+        put_some(&mut item, "r", self.reservation.clone().map(s));
         match self.events.first() {
             Some((_, first)) if self.events.iter().all(|(_, value)| value == first) => {
                 item.insert("v".into(), n(*first))

@@ -34,6 +34,8 @@ pub enum Source {
     CloudEvents,
     /// The queue of usage events.
     Queue,
+    /// A reservation that was committed.
+    Reservation,
     /// Another event, which says more than one thing: pages of a document.
     Derived,
 }
@@ -46,6 +48,7 @@ impl Source {
             Self::Batch => "batch",
             Self::CloudEvents => "cloudevents",
             Self::Queue => "queue",
+            Self::Reservation => "reservation",
             Self::Derived => "derived",
         }
     }
@@ -80,8 +83,21 @@ pub struct Draft {
     pub enforce: bool,
     /// By which way it came.
     pub source: Source,
+    /// What was held for it, if it is the usage of a reservation.
+    pub hold: Option<Held>,
     /// What else was said about it.
     pub details: Details,
+}
+
+/// The hold that usage takes the place of.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The reservation.
+    pub reservation: String,
+    /// How much it held.
+    pub quantity: Decimal,
+    /// The sort key of the counter it was held on.
+    pub counter: String,
 }
 
 /// What a caller may say about an event that decides nothing.

@@ -132,28 +132,33 @@ impl Store {
                 return Ok(denied);
             }
         };
+        let held = draft.hold.as_ref().filter(|hold| hold.counter == charge.key.sk());
+        let freed = held.and_then(|hold| counter.holds.get(&hold.reservation).cloned());
+        if draft.enforce && moved > counter.remaining && self.holds_expire(&counter, draft.now).await? {
+            return Ok(None);
+        }
         let level = counter.used + moved;
         let peaks = counter.peaks_after(&charge.target, &charge.period, draft.now, level)?;
         event.gauge = Some(GaugeChange { applied: moved, level });
-        event.over_limit = !draft.enforce && moved > Decimal::ZERO && counter.remaining - moved < Decimal::ZERO;
+        let mut after = counter.clone();
+        after.used = level;
+        if let Some((held, freed)) = held.zip(freed.as_ref()) {
+            after.holds.remove(&held.reservation);
+            after.remaining += freed.quantity;
+        }
+        after.remaining -= moved;
+        event.over_limit = !draft.enforce && moved > Decimal::ZERO && after.left(draft.now) < Decimal::ZERO;
         let items = vec![
             self.put_event(&event, draft.now)?,
-            self.move_gauge(draft, &counter, moved, &peaks)?,
+            self.move_gauge(draft, &counter, &after, &peaks)?,
         ];
         match self.transact("charge_gauge", items).await? {
             Transacted::Done => {
-                let after = Counter {
-                    used: level,
-                    remaining: counter.remaining - moved,
-                    version: counter.version + 1,
-                    peaks,
-                    level_at: if draft.mode == Some(Mode::Level) {
-                        Some(draft.timestamp)
-                    } else {
-                        counter.level_at
-                    },
-                    ..counter
-                };
+                after.version += 1;
+                after.peaks = peaks;
+                if draft.mode == Some(Mode::Level) {
+                    after.level_at = Some(draft.timestamp);
+                }
                 Ok(Some(Tracked::Recorded(Box::new(event), Some(Box::new(after)))))
             }
             Transacted::Unmet(unmet) if unmet.contains(&0) => self.gauge_found(draft, event).await,
@@ -217,19 +222,21 @@ impl Store {
         &self,
         draft: &Draft,
         counter: &Counter,
-        moved: Decimal,
+        after: &Counter,
         peaks: &Peaks,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut expression =
-            "SET used = used + :moved, remaining = remaining - :moved, version = version + :step, peaks = :peaks, \
+            "SET used = used + :moved, remaining = remaining + :left, version = version + :step, peaks = :peaks, \
              carried = :carried, changed_at = :changed"
                 .to_owned();
+        let moved = after.used - counter.used;
         let mut condition = "version = :version AND used = :used AND attribute_not_exists(sealed)".to_owned();
         let mut builder = Update::builder()
             .table_name(&self.tables.state)
             .key("pk", s(counter.key.pk()))
             .key("sk", s(counter.key.sk()))
             .expression_attribute_values(":moved", n(moved))
+            .expression_attribute_values(":left", n(after.remaining - counter.remaining))
             .expression_attribute_values(":step", int(1))
             .expression_attribute_values(":version", int(counter.version))
             .expression_attribute_values(":changed", at(draft.now))
@@ -239,6 +246,14 @@ impl Store {
         if draft.mode == Some(Mode::Level) {
             expression.push_str(", level_at = :at");
             builder = builder.expression_attribute_values(":at", at(draft.timestamp));
+        }
+        // The hold of a reservation goes with the usage that takes its place.
+        for (reservation, hold) in counter.holds.iter().filter(|(id, _)| !after.holds.contains_key(*id)) {
+            expression.push_str(" REMOVE holds.#hold");
+            condition.push_str(" AND holds.#hold.q = :held");
+            builder = builder
+                .expression_attribute_names("#hold", reservation)
+                .expression_attribute_values(":held", n(hold.quantity));
         }
         // The cap may have been lowered since the counter was read.
         if draft.enforce && moved > Decimal::ZERO {

@@ -209,7 +209,7 @@ impl Store {
         })
     }
 
-    async fn target_of(
+    pub(crate) async fn target_of(
         &self,
         counter: &Counter,
         now: DateTime<Utc>,

@@ -14,6 +14,7 @@ pub const OWNER: &str = "SUB";
 pub const COUNTERS_END: &str = OWNER;
 const COUNTER: &str = "CTR#";
 const STANDING: &str = "standing";
+const RESERVATION: &str = "RSV#";
 
 /// Who counters belong to: a subscription, or a user's implicit one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -157,6 +158,21 @@ pub fn by_instant(at: DateTime<Utc>, id: &str) -> String {
 /// The partition of the audit entries of one UTC day.
 pub fn audit_pk(at: DateTime<Utc>) -> String {
     format!("AUD#{}", at.format("%Y-%m-%d"))
+}
+
+/// The key of a reservation's record.
+pub fn reservation(id: &str) -> String {
+    format!("{RESERVATION}{id}")
+}
+
+/// The reservation whose record has this key.
+pub fn reservation_of(pk: &str) -> Option<&str> {
+    pk.strip_prefix(RESERVATION)
+}
+
+/// The kind under which a user's reservations are listed.
+pub fn reservations(user_id: &str) -> String {
+    format!("reservation#{user_id}")
 }
 
 /// The key of an API key's record; the id derives from the key's hash.

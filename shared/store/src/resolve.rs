@@ -21,11 +21,13 @@ use rust_decimal::Decimal;
 
 use crate::{
     Store, StoreError,
+    count::Confirmation,
     counter::{Counter, Pending},
     error::failed,
-    event::{RETENTION, Stored},
+    event::{Event, RETENTION, Stored},
     item::{int, n, s},
     keys::{self, CounterKey},
+    reservation::State,
 };
 
 /// An entry older than this has no request behind it any more: none runs longer than 29 s.
@@ -118,7 +120,13 @@ impl Store {
         waits: &mut u32,
     ) -> Result<bool, StoreError> {
         let kept = |attempt: &str| self.confirmed.knows(&counter.key, attempt);
-        if *waits == WAITS_MAX || counter.possible(now, kept) < value {
+        if counter.possible(now, kept) < value {
+            return Ok(false);
+        }
+        if self.holds_expire(counter, now).await? {
+            return Ok(true);
+        }
+        if *waits == WAITS_MAX {
             return Ok(false);
         }
         *waits += 1;
@@ -181,6 +189,12 @@ impl Store {
                 Some(Stored::Event(_)) => back += value,
                 Some(Stored::Tombstone { abandoned }) if abandoned.iter().any(|name| name == attempt) => back += value,
                 Some(Stored::Tombstone { .. }) | None => {
+                    if let Some(reservation) = entry.reservation.as_deref().filter(|_| is_stale)
+                        && let Some(kept) = self.commit_confirm(key, attempt, reservation).await?
+                    {
+                        back += if kept { Decimal::ZERO } else { *value };
+                        continue;
+                    }
                     if !is_stale || !self.abandon(*event, attempt, now).await? {
                         return Ok(Resolved::Undecided);
                     }
@@ -190,6 +204,40 @@ impl Store {
         }
         self.settle(key, attempt, back).await?;
         Ok(Resolved::Settled)
+    }
+
+    /// Stores the event of a commit that was counted and whose writer is gone, from its record;
+    /// whether it names this attempt. None if there is no such record.
+    async fn commit_confirm(
+        &self,
+        key: &CounterKey,
+        attempt: &str,
+        reservation: &str,
+    ) -> Result<Option<bool>, StoreError> {
+        let now = self.context.now();
+        let found = self.reservation_get(reservation).await?;
+        let found = found.filter(|found| found.state == State::Committed);
+        let Some((record, counter)) = found.zip(self.counter_get(key).await?) else {
+            return Ok(None);
+        };
+        let draft = record.draft(true, now)?;
+        let event = Event {
+            counter: Some(key.sk()),
+            arm: counter.arm,
+            late: key.sk() != record.counter,
+            over_limit: draft.value > Decimal::ZERO && counter.left(now) < Decimal::ZERO,
+            attempt: attempt.to_owned(),
+            adopter: Some(self.context.attempt()),
+            ..Event::of(&draft, key.owner.subscription_id())
+        };
+        let kept = matches!(
+            self.confirm(&event, now).await?,
+            Confirmation::Stored | Confirmation::Adopted(_)
+        );
+        if kept && event.late {
+            self.late_note(&event).await?;
+        }
+        Ok(Some(kept))
     }
 
     /// Takes an entry off, and back what is not kept of it, if it is still there.

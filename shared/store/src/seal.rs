@@ -19,6 +19,7 @@ use crate::{
     error::failed,
     item::{at, n, s},
     keys::{self, CounterKey, OWNER, Owner},
+    reservation::State,
     resolve::is_unmet,
     subscription::Subscription,
 };
@@ -85,6 +86,11 @@ impl Store {
             self.resolve_older(&counter.key, attempt, entry, TimeDelta::MIN).await?;
         }
         for (reservation, hold) in &counter.holds {
+            // Decided and not carried out: it counts on the counter that runs now.
+            let found = self.reservation_get(reservation).await?;
+            if let Some(committed) = found.filter(|found| found.state == State::Committed) {
+                self.commit_finish(&committed, self.context.now()).await?;
+            }
             self.hold_release(&counter.key, reservation, hold.quantity).await?;
         }
         Ok(())

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How often a request finds its period closed or its subscription ended before it gives up.
-const RESOLUTIONS_MAX: u32 = 4;
+pub(crate) const RESOLUTIONS_MAX: u32 = 4;
 /// How often one charge starts over: births, abandoned attempts and waits together.
 pub(crate) const TURNS_MAX: u32 = 40;
 /// How often a birth is tried again.
@@ -85,13 +85,13 @@ pub(crate) enum Place {
 }
 
 impl Charge {
-    /// The event of a draft that this attempt counted; `remaining` is what is left after it.
-    pub(crate) fn event(&self, draft: &Draft, attempt: &str, arm: u64, remaining: Decimal) -> Event {
+    /// The event of a draft that this attempt counted; `left` is what is left after it.
+    pub(crate) fn event(&self, draft: &Draft, attempt: &str, arm: u64, left: Decimal) -> Event {
         Event {
             counter: Some(self.key.sk()),
             arm,
             late: self.late,
-            over_limit: !draft.enforce && draft.value > Decimal::ZERO && remaining < Decimal::ZERO,
+            over_limit: !draft.enforce && draft.value > Decimal::ZERO && left < Decimal::ZERO,
             attempt: attempt.to_owned(),
             ..Event::of(draft, &self.target.subscription_id)
         }
@@ -135,7 +135,8 @@ impl Store {
             return Ok(Place::Done(Tracked::UnknownSubscription));
         };
         if !target.active {
-            if draft.enforce || self.has_another(draft).await? {
+            // What was reserved has happened, whatever became of the subscription.
+            if draft.enforce || (draft.hold.is_none() && self.has_another(draft).await?) {
                 return self.inactive(draft).await.map(Place::Done);
             }
             target = Arc::new(Target::implicit(&draft.user_id, true));
@@ -239,10 +240,15 @@ impl Store {
             attribute: "id".into(),
         })?;
         let events = [(bits, draft.value)];
-        let what = Count {
+        let hold = draft.hold.as_ref();
+        let mut what = Count {
             key: &charge.key,
             events: &events,
             enforce: draft.enforce,
+            reservation: hold.map(|hold| hold.reservation.as_str()),
+            converts: hold
+                .filter(|hold| hold.counter == charge.key.sk())
+                .map(|hold| hold.quantity),
         };
         let mut waits = 0;
         for _ in 0..TURNS_MAX {
@@ -253,6 +259,10 @@ impl Store {
                     Born::Closed => return Ok(Charged::Closed),
                 },
                 Counted::Sealed => return Ok(Charged::Closed),
+                Counted::NoHold(counter) => {
+                    what.converts = None;
+                    self.without_hold(draft, charge, bits, *counter).await?
+                }
                 Counted::TooLittle(counter) => self.too_little(draft, charge, bits, *counter, &mut waits).await?,
             };
             if let Some(tracked) = done {
@@ -271,7 +281,7 @@ impl Store {
         counter: Counter,
         adopted: bool,
     ) -> Result<Option<Tracked>, StoreError> {
-        let mut event = charge.event(draft, &attempt, counter.arm, counter.remaining);
+        let mut event = charge.event(draft, &attempt, counter.arm, counter.left(draft.now));
         event.adopter = adopted.then(|| self.context.attempt());
         let confirmed = self.confirm(&event, draft.now).await?;
         self.release(charge, &counter, &event, &confirmed).await?;
@@ -303,6 +313,25 @@ impl Store {
             Some(entry) => self.resolve(&charge.key, &event.attempt, entry).await.map(drop),
             None if kept => self.confirmed(counter, event.attempt.clone()).await,
             None => self.settle(&charge.key, &event.attempt, event.value).await,
+        }
+    }
+
+    /// A commit whose hold is gone: it was turned into usage before, and that is confirmed, or a seal
+    /// or a reset took it, and the usage is counted like any other.
+    async fn without_hold(
+        &self,
+        draft: &Draft,
+        charge: &Charge,
+        event: u128,
+        counter: Counter,
+    ) -> Result<Option<Tracked>, StoreError> {
+        if let Some(attempt) = counter.attempt_of(event, draft.value) {
+            let attempt = attempt.to_owned();
+            return self.confirm_sum(draft, charge, attempt, counter, true).await;
+        }
+        match self.event_get(&draft.id, draft.now).await? {
+            Some(event) => self.replay(draft, event).await.map(Some),
+            None => Ok(None),
         }
     }
 

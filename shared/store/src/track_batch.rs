@@ -211,6 +211,8 @@ impl Store {
                 key: &charge.key,
                 events: &events,
                 enforce: first.draft.enforce,
+                reservation: None,
+                converts: None,
             };
             match self.count(what).await? {
                 Counted::Pending(attempt, counter) => {
@@ -224,7 +226,7 @@ impl Store {
                     Born::Closed => return Ok(()),
                 },
                 Counted::Sealed => return Ok(()),
-                Counted::TooLittle(counter) => {
+                Counted::TooLittle(counter) | Counted::NoHold(counter) => {
                     chosen = self.choose(charge, *counter, open, outcomes, &mut waits).await?;
                 }
             }
@@ -302,7 +304,8 @@ impl Store {
                 adopted = true;
             }
         }
-        if adopted {
+        // Expired holds first: what comes first must not lose to what fits without their room.
+        if adopted || self.holds_expire(&counter, self.context.now()).await? {
             return Ok(open.clone());
         }
         let fitting = fitting(counter.remaining, open);
@@ -348,10 +351,11 @@ impl Store {
 /// The events of a chunk as they are to be stored; above the cap is what comes after it is reached.
 fn events_of(charge: &Charge, attempt: &str, counter: &Counter, chosen: &[Member]) -> Vec<Event> {
     let total: Decimal = chosen.iter().map(|member| member.draft.value).sum();
-    let mut remaining = counter.remaining + total;
+    let now = chosen.first().map(|member| member.draft.now);
+    let mut left = now.map_or(counter.remaining, |now| counter.left(now)) + total;
     let event = |member: &Member| {
-        remaining -= member.draft.value;
-        charge.event(&member.draft, attempt, counter.arm, remaining)
+        left -= member.draft.value;
+        charge.event(&member.draft, attempt, counter.arm, left)
     };
     chosen.iter().map(event).collect()
 }
