@@ -85,6 +85,14 @@ impl Books {
         }
     }
 
+    /// Nothing was granted above a cap.
+    pub fn assert_within_cap(&self, when: &str) {
+        for counter in &self.counters {
+            let taken = number(counter, "used") + held(counter);
+            assert!(taken <= number(counter, "cap"), "{when}: {counter:?}");
+        }
+    }
+
     /// No counter has a hold, expired or not.
     pub fn assert_unheld(&self) {
         for counter in &self.counters {

@@ -24,6 +24,7 @@ mod real_input;
 mod renewals;
 mod renewals_interrupted;
 mod reservations;
+mod reservations_interrupted;
 mod sample_events;
 mod series;
 mod support;

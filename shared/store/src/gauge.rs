@@ -47,10 +47,18 @@ impl Default for Queues {
 }
 
 impl Queues {
-    async fn enter(&self, key: &CounterKey) -> MutexGuard<'_, ()> {
+    pub(crate) async fn enter(&self, key: &CounterKey) -> MutexGuard<'_, ()> {
         let index = usize::try_from(self.hasher.hash_one(key) % QUEUES as u64).unwrap_or(0);
         self.queues[index].lock().await
     }
+}
+
+/// What a writer finds of a standing counter.
+pub(crate) enum Standing {
+    Ready(Box<Counter>),
+    Missing,
+    Closed,
+    Changed,
 }
 
 /// What an event does to a gauge.
@@ -87,22 +95,30 @@ fn change(draft: &Draft, counter: &Counter, now: DateTime<Utc>) -> Change {
     Change::Move(moved)
 }
 
+/// Whether only expired holds are in a change's way.
+fn needs_room(draft: &Draft, counter: &Counter) -> bool {
+    let blocked = matches!(change(draft, counter, draft.now), Change::Move(moved) if moved > counter.remaining);
+    draft.enforce && blocked && counter.holds.values().any(|hold| hold.expires_at <= draft.now)
+}
+
 impl Store {
     pub(crate) async fn charge_gauge(&self, draft: &Draft, charge: &Charge) -> Result<Charged, StoreError> {
-        let _turn = self.gauge_queues.enter(&charge.key).await;
+        let mut mine = self.gauge_queues.enter(&charge.key).await;
         for turn in 0..TURNS_MAX {
-            let Some(counter) = self.counter_get(&charge.key).await? else {
-                match self.birth(draft, charge).await? {
+            let counter = match self.standing(charge, draft.now).await? {
+                Standing::Ready(counter) => *counter,
+                Standing::Missing => match self.birth(draft, charge).await? {
                     Born::There => continue,
                     Born::Closed => return Ok(Charged::Closed),
-                }
+                },
+                Standing::Closed => return Ok(Charged::Closed),
+                Standing::Changed => continue,
             };
-            if counter.sealed || counter.ended.is_some_and(|at| at <= draft.now) {
-                return Ok(Charged::Closed);
-            }
-            let present = charge.target.period_at(draft.now)?;
-            if counter.is_behind(&present) {
-                self.terms_follow(&counter, &present, draft.now).await?;
+            if needs_room(draft, &counter) {
+                // Another's commit may have to be finished, which takes a turn of its own.
+                drop(mine);
+                self.holds_expire(&counter, draft.now).await?;
+                mine = self.gauge_queues.enter(&charge.key).await;
                 continue;
             }
             if let Some(tracked) = self.gauge_try(draft, charge, counter).await? {
@@ -110,7 +126,24 @@ impl Store {
             }
             self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
         }
+        drop(mine);
         Err(StoreError::busy("charge_gauge"))
+    }
+
+    /// A standing counter as a writer of `now` needs it.
+    pub(crate) async fn standing(&self, charge: &Charge, now: DateTime<Utc>) -> Result<Standing, StoreError> {
+        let Some(counter) = self.counter_get(&charge.key).await? else {
+            return Ok(Standing::Missing);
+        };
+        if counter.sealed || counter.ended.is_some_and(|at| at <= now) {
+            return Ok(Standing::Closed);
+        }
+        let present = charge.target.period_at(now)?;
+        if counter.is_behind(&present) {
+            self.terms_follow(&counter, &present, now).await?;
+            return Ok(Standing::Changed);
+        }
+        Ok(Standing::Ready(Box::new(counter)))
     }
 
     /// One try; nothing if the counter changed meanwhile.
@@ -134,9 +167,6 @@ impl Store {
         };
         let held = draft.hold.as_ref().filter(|hold| hold.counter == charge.key.sk());
         let freed = held.and_then(|hold| counter.holds.get(&hold.reservation).cloned());
-        if draft.enforce && moved > counter.remaining && self.holds_expire(&counter, draft.now).await? {
-            return Ok(None);
-        }
         let level = counter.used + moved;
         let peaks = counter.peaks_after(&charge.target, &charge.period, draft.now, level)?;
         event.gauge = Some(GaugeChange { applied: moved, level });

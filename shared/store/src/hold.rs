@@ -27,7 +27,6 @@ use crate::{
     mutation::ONLY,
     peak::Peaks,
     reservation::{Reservation, State},
-    resolve::is_unmet,
 };
 
 /// The most holds on one counter: each makes its item larger, and with it every write.
@@ -38,6 +37,8 @@ const EXPIRED_MAX: usize = 50;
 const WIDTH: usize = 16;
 /// How often a change of a counter's holds looks again.
 const TURNS_MAX: u32 = 12;
+/// How often an update that met a transaction is sent.
+const SENDS_MAX: u32 = 8;
 /// How long it is remembered that a hold without a record was given up.
 const NOTE_LIFE: TimeDelta = TimeDelta::days(1);
 
@@ -46,6 +47,14 @@ const NOTE_LIFE: TimeDelta = TimeDelta::days(1);
 struct Change {
     gone: Vec<String>,
     until: Vec<(String, DateTime<Utc>)>,
+}
+
+/// How an update of holds ended.
+pub(crate) enum Updated {
+    /// It was made.
+    Done,
+    /// Its condition was not met by the counter, or there is none.
+    Unmet(Option<Box<Counter>>),
 }
 
 /// What the record says of an expired hold.
@@ -101,7 +110,9 @@ impl Store {
                 Fate::Committed(reservation) => drop(self.commit_finish(&reservation, now).await?),
             }
         }
-        self.holds_change(counter, change, now).await?;
+        if !(change.gone.is_empty() && change.until.is_empty()) {
+            self.holds_change(&counter.key, change, now).await?;
+        }
         Ok(true)
     }
 
@@ -155,18 +166,11 @@ impl Store {
             expires_at: reservation.held_until,
         };
         if reservation.kind == Kind::Lease {
-            let Some(counter) = self.counter_get(&key).await? else {
-                return Ok(());
-            };
-            let gone = counter
-                .holds
-                .contains_key(&reservation.id)
-                .then(|| reservation.id.clone());
             let change = Change {
-                gone: gone.into_iter().collect(),
+                gone: vec![reservation.id.clone()],
                 ..Change::default()
             };
-            return self.holds_change(&counter, change, now).await;
+            return self.holds_change(&key, change, now).await;
         }
         let mut parts = Parts::default();
         parts.free([(&reservation.id, &hold)]);
@@ -186,10 +190,14 @@ impl Store {
         self.parts_send("hold_prolong", key, parts).await.map(drop)
     }
 
-    /// Changes the holds of a counter that was read; what is no more there is left out.
-    async fn holds_change(&self, counter: &Counter, change: Change, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let mut counter = counter.clone();
+    /// Changes the holds of a counter; what is no more there is left out.
+    async fn holds_change(&self, key: &CounterKey, change: Change, now: DateTime<Utc>) -> Result<(), StoreError> {
         for turn in 0..TURNS_MAX {
+            // Changes under the version queue up within an instance, instead of competing.
+            let mine = self.gauge_queues.enter(key).await;
+            let Some(counter) = self.counter_get(key).await? else {
+                return Ok(());
+            };
             let mut parts = Parts::default();
             parts.free(change.gone.iter().filter_map(|id| counter.holds.get_key_value(id)));
             let there = change.until.iter().filter(|(id, _)| counter.holds.contains_key(id));
@@ -204,30 +212,52 @@ impl Store {
                 })?;
                 parts.under_version(&counter, &counter.peaks_carried(&target, now)?, now);
             }
-            if self.parts_send("holds_change", &counter.key, parts).await? {
+            if self.parts_send("holds_change", key, parts).await? {
                 return Ok(());
             }
+            drop(mine);
             self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
-            match self.counter_get(&counter.key).await? {
-                Some(found) => counter = found,
-                None => return Ok(()),
-            }
         }
         Err(StoreError::busy("holds_change"))
     }
 
     /// Sends an update; false if its condition was not met.
     async fn parts_send(&self, operation: &'static str, key: &CounterKey, parts: Parts) -> Result<bool, StoreError> {
-        match parts.into_request(self, key).send().await {
-            Ok(_) => Ok(true),
-            Err(error) if is_unmet(&error) => Ok(false),
-            Err(error) => Err(failed(operation, error)),
+        Ok(matches!(
+            self.holds_update(operation, key, &parts).await?,
+            Updated::Done
+        ))
+    }
+
+    /// Sends an update of a counter's holds, and again where a transaction on the same counter was in
+    /// its way: a second sending finds what the first one did.
+    pub(crate) async fn holds_update(
+        &self,
+        operation: &'static str,
+        key: &CounterKey,
+        parts: &Parts,
+    ) -> Result<Updated, StoreError> {
+        for turn in 0..SENDS_MAX {
+            let error = match parts.clone().into_request(self, key).send().await {
+                Ok(_) => return Ok(Updated::Done),
+                Err(error) => error,
+            };
+            if let Some(UpdateItemError::ConditionalCheckFailedException(unmet)) = error.as_service_error() {
+                let counter = unmet.item().map(Counter::from_item).transpose()?;
+                return Ok(Updated::Unmet(counter.map(Box::new)));
+            }
+            let error = failed(operation, error);
+            if !error.retryable() || turn + 1 == SENDS_MAX {
+                return Err(error);
+            }
+            self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
         }
+        Err(StoreError::busy(operation))
     }
 }
 
 /// An update of a counter's holds, put together from its parts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Parts {
     set: Vec<String>,
     remove: Vec<String>,
@@ -300,7 +330,7 @@ impl Parts {
         ]);
     }
 
-    pub fn into_request(self, store: &Store, key: &CounterKey) -> UpdateItemFluentBuilder {
+    fn into_request(self, store: &Store, key: &CounterKey) -> UpdateItemFluentBuilder {
         let remove = match self.remove.is_empty() {
             true => String::new(),
             false => format!(" REMOVE {}", self.remove.join(", ")),

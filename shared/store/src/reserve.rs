@@ -6,7 +6,7 @@
 //! queue up. Dies half-way: a hold without a record can be committed by nobody, and expires.
 
 use aws_sdk_dynamodb::{
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    operation::put_item::PutItemError,
     types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,7 +18,8 @@ use crate::{
     counter::{Counter, Hold},
     error::failed,
     event::Draft,
-    hold::{HOLDS_MAX, Parts},
+    gauge::Standing,
+    hold::{HOLDS_MAX, Parts, Updated},
     item::at,
     reservation::{Reservation, State},
     track::{Born, Charge, Place, RESOLUTIONS_MAX, TURNS_MAX, Tracked},
@@ -97,6 +98,10 @@ impl Store {
         let draft = &booking.draft;
         let mut waits = 0;
         for turn in 0..TURNS_MAX {
+            let mine = match draft.metric.kind {
+                Kind::Sum | Kind::Gauge => None,
+                Kind::Lease => Some(self.gauge_queues.enter(&charge.key).await),
+            };
             let standing = match draft.metric.kind {
                 Kind::Sum => None,
                 Kind::Gauge | Kind::Lease => match self.standing(charge, draft.now).await? {
@@ -109,17 +114,20 @@ impl Store {
                     Standing::Changed => continue,
                 },
             };
-            let Some(image) = self.hold_send(booking, charge, standing.as_deref()).await? else {
-                return Ok(Holding::Until(draft.now + booking.ttl));
-            };
-            let Some(counter) = image else {
-                match self.birth(draft, charge).await? {
+            let sent = self.hold_send(booking, charge, standing.as_deref()).await?;
+            // Whoever makes room takes turns of their own.
+            drop(mine);
+            match sent {
+                Updated::Done => return Ok(Holding::Until(draft.now + booking.ttl)),
+                Updated::Unmet(None) => match self.birth(draft, charge).await? {
                     Born::There => continue,
                     Born::Closed => return Ok(Holding::Closed),
+                },
+                Updated::Unmet(Some(counter)) => {
+                    if let Some(holding) = self.unheld(booking, *counter, &mut waits).await? {
+                        return Ok(holding);
+                    }
                 }
-            };
-            if let Some(holding) = self.unheld(booking, counter, &mut waits).await? {
-                return Ok(holding);
             }
             if standing.is_some() {
                 self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
@@ -128,14 +136,12 @@ impl Store {
         Err(StoreError::busy("hold"))
     }
 
-    /// Sends the hold; nothing if it is there now, otherwise the counter that refused it, if there is
-    /// one.
     async fn hold_send(
         &self,
         booking: &Booking,
         charge: &Charge,
         standing: Option<&Counter>,
-    ) -> Result<Option<Option<Counter>>, StoreError> {
+    ) -> Result<Updated, StoreError> {
         let (draft, now) = (&booking.draft, booking.draft.now);
         let hold = Hold {
             quantity: draft.value,
@@ -149,16 +155,7 @@ impl Store {
             let peaks = counter.peaks_after(&charge.target, &charge.period, now, level)?;
             parts.under_version(counter, &peaks, now);
         }
-        let error = match parts.into_request(self, &charge.key).send().await {
-            Ok(_) => return Ok(None),
-            Err(error) => error,
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(unmet)) => {
-                unmet.item().map(Counter::from_item).transpose().map(Some)
-            }
-            _ => Err(failed("hold", error)),
-        }
+        self.holds_update("hold", &charge.key, &parts).await
     }
 
     /// Why a counter refused a hold; nothing if it may be tried again.
@@ -193,62 +190,57 @@ impl Store {
         )))))
     }
 
-    /// Step 2. Refused where the hold was given up before this came.
+    /// Step 2. Where the hold was given up for its age before this came, the record says so from the
+    /// beginning.
     async fn reservation_put(
         &self,
         booking: &Booking,
         charge: &Charge,
         until: DateTime<Utc>,
     ) -> Result<Reserved, StoreError> {
-        let record = booking.record(charge, until, self.context.attempt());
+        let mut record = booking.record(charge, until, self.context.attempt());
+        for state in [State::Held, State::Expired] {
+            record.state = state;
+            if let Some(reserved) = self.reservation_put_as(booking, &record).await? {
+                return Ok(reserved);
+            }
+        }
+        Err(StoreError::busy("reservation_put"))
+    }
+
+    async fn reservation_put_as(
+        &self,
+        booking: &Booking,
+        record: &Reservation,
+    ) -> Result<Option<Reserved>, StoreError> {
+        let condition = match record.state {
+            State::Held => "attribute_not_exists(pk) OR (attribute_not_exists(user_id) AND held_until < :until)",
+            _ => "attribute_not_exists(user_id) AND held_until >= :until",
+        };
         let sent = self
             .dynamodb
             .put_item()
             .table_name(&self.tables.state)
             .set_item(Some(record.to_new_item()))
-            .condition_expression("attribute_not_exists(pk) OR (attribute_not_exists(user_id) AND held_until < :until)")
-            .expression_attribute_values(":until", at(until))
+            .condition_expression(condition)
+            .expression_attribute_values(":until", at(record.held_until))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await;
         let error = match sent {
-            Ok(_) => return Ok(Reserved::Held(Box::new(record))),
+            Ok(_) => return Ok(Some(Reserved::Held(Box::new(record.clone())))),
             Err(error) => error,
         };
         let Some(PutItemError::ConditionalCheckFailedException(unmet)) = error.as_service_error() else {
             return Err(failed("reservation_put", error));
         };
-        match unmet.item().map_or(Ok(None), Reservation::from_item)? {
-            Some(found) if found.made_by == record.made_by => Ok(Reserved::Held(Box::new(record))),
-            Some(found) => Ok(booking.before(&found)),
-            None => Err(StoreError::busy("reservation_put")),
-        }
+        let found = unmet.item().map_or(Ok(None), Reservation::from_item)?;
+        Ok(found.map(|found| match found.made_by == record.made_by {
+            true => Reserved::Held(Box::new(record.clone())),
+            false => booking.before(&found),
+        }))
     }
-
-    /// A standing counter as a writer of `now` needs it.
-    async fn standing(&self, charge: &Charge, now: DateTime<Utc>) -> Result<Standing, StoreError> {
-        let Some(counter) = self.counter_get(&charge.key).await? else {
-            return Ok(Standing::Missing);
-        };
-        if counter.sealed || counter.ended.is_some_and(|at| at <= now) {
-            return Ok(Standing::Closed);
-        }
-        let present = charge.target.period_at(now)?;
-        if counter.is_behind(&present) {
-            self.terms_follow(&counter, &present, now).await?;
-            return Ok(Standing::Changed);
-        }
-        Ok(Standing::Ready(Box::new(counter)))
-    }
-}
-
-/// What a writer finds of a standing counter.
-enum Standing {
-    Ready(Box<Counter>),
-    Missing,
-    Closed,
-    Changed,
 }
 
 impl Booking {
