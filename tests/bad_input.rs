@@ -71,6 +71,9 @@ const ADMINISTERED: &str = include_str!("bad_input/administered.txt");
 /// What a service sends about alerts: method, path and body.
 const ALERTED: &str = include_str!("bad_input/alerts.txt");
 
+/// What a service sends about reservations: method, path and body.
+const RESERVED: &str = include_str!("bad_input/reservations.txt");
+
 /// A row: what is expected, and the columns of what is sent.
 struct Row<'a> {
     status: u16,
@@ -213,10 +216,9 @@ async fn each_fault_of_an_administrator_is_named_where_it_is() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_fault_about_alerts_is_named_where_it_is() {
-    let client = start().await;
-    for row in rows(ALERTED) {
+/// Sends each row's method, path and body as a service; it is answered as the row says.
+async fn send_each(client: &Client, table: &str) {
+    for row in rows(table) {
         let (method, path) = row.sent[0].split_once(' ').expect("a method and a path");
         let path = format!("/api/v1/usage/{path}");
         let body = row.sent[1];
@@ -227,6 +229,12 @@ async fn each_fault_about_alerts_is_named_where_it_is() {
             .await;
         row.assert_answered(&answer);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_about_alerts_is_named_where_it_is() {
+    let client = start().await;
+    send_each(&client, ALERTED).await;
     for (path, name) in [("thresholds", "thresholds"), ("webhook-endpoints", "webhook_endpoints")] {
         let listed = client.get(&format!("/api/v1/usage/{path}?user_id=u"), SERVICE).await;
         assert_eq!(listed.body[name], json!([]), "nothing was made");
@@ -468,4 +476,12 @@ async fn endless_names_name_nothing() {
         assert_problem(&answer, 422, "validation_failed", path);
         assert_eq!(answer.body["errors"][0]["pointer"], json!("?nonsense"), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_about_reservations_is_named_where_it_is() {
+    let client = start().await;
+    send_each(&client, RESERVED).await;
+    let listed = client.get("/api/v1/usage/reservations?user_id=u", SERVICE).await.body;
+    assert_eq!(listed["reservations"], json!([]), "nothing was held");
 }

@@ -219,6 +219,34 @@ async fn a_hot_counter_stays_small() {
 /// A month of usage at all hours: days of UTC are stored, those of other zones are put together
 /// from hours where clocks differ.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_stays_within_its_budget() {
+    let metered = Metered::start().await;
+    let reserve = json!({"user_id": "u", "metric_type": DOCUMENTS, "quantity": 3, "resource_id": "doc_12345"});
+    assert_eq!(metered.track(&event()).await, 201);
+    metered.wire.passed();
+    for _ in 0..2 {
+        let path = "/api/v1/usage/reservations";
+        let base = metered.instance.url();
+        let body = Some(reserve.to_string());
+        let made = metered
+            .client
+            .send_to(&base, Method::POST, path, Some(SERVICE), body)
+            .await;
+        let commit = format!("{path}/{}/commit", made.body["id"].as_str().expect("an id"));
+        let actual = json!({"quantity": 2, "endpoint": "/api/v1/documents", "response_time_ms": 150});
+        assert_eq!(metered.call(Method::POST, &commit, Some(&actual)).await, 200);
+        metered.assert_within(
+            "reserve and commit",
+            &Budget {
+                requests: 5,
+                write_units: 8,
+                read_units: 0,
+            },
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn aggregates_stay_within_their_budget() {
     let metered = Metered::start().await;
     let now = metered.client.now();

@@ -44,8 +44,8 @@ impl Needs {
     }
 }
 
-/// Every endpoint, about user `u`: what it needs, its method and path, a body. `THRESHOLD` and
-/// `ENDPOINT` in a path are ids that whoever sends it knows.
+/// Every endpoint, about user `u`: what it needs, its method and path, a body. Words in capitals in
+/// a path are ids that whoever sends it knows.
 pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let usage = |needs, line: &str, body| {
         let (method, path) = line.split_once(' ').expect("a method and a path");
@@ -56,6 +56,7 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
     let quota = json!({"user_id": "u", "metric_type": "api_calls", "quota_limit": 100_000});
     let threshold =
         json!({"user_id": "u", "metric_type": "api_calls", "threshold_type": "absolute", "threshold_value": 1});
+    let reservation = json!({"user_id": "u", "metric_type": "api_calls", "quantity": 1});
     let endpoint = json!({"user_id": "u", "url": "https://9.9.9.9/usage"});
     let cloud_event = json!({"specversion": "1.0", "id": "k", "source": "/", "type": "api_calls", "subject": "u"});
     let teapots = json!({"metric_type": "teapots", "kind": "sum", "unit": "pots"});
@@ -76,6 +77,12 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(read, "GET aggregations/api_calls?user_id=u", Value::Null),
         usage(read, "GET trends/api_calls?user_id=u", Value::Null),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
+        usage(Needs::Write, "POST reservations", reservation),
+        usage(read, "GET reservations?user_id=u", Value::Null),
+        usage(Needs::ReadOne, "GET reservations/HELD", Value::Null),
+        usage(Needs::WriteOne, "POST reservations/HELD/renew", json!({})),
+        usage(Needs::WriteOne, "POST reservations/USED/commit", json!({})),
+        usage(Needs::WriteOne, "POST reservations/FREED/release", Value::Null),
         usage(read, "GET alerts?user_id=u", Value::Null),
         usage(Needs::WriteOne, "PATCH alerts/alr_u/acknowledge", Value::Null),
         usage(Needs::WriteOne, "PATCH alerts/alr_u/resolve", Value::Null),
@@ -242,13 +249,23 @@ fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
 struct Made {
     threshold: String,
     endpoint: String,
+    /// Reservations that the user made: for each what is done to it, and its id.
+    reservations: Vec<(&'static str, String)>,
 }
 
 impl Made {
     async fn start(client: &Client) -> Self {
+        let user = client.token(json!({"user_id": "u"})).await;
+        let mut reservations = Vec::new();
+        for name in ["HELD", "USED", "FREED"] {
+            let body = json!({"metric_type": "api_calls", "quantity": 1});
+            let made = client.post("/api/v1/usage/reservations", &user, body).await;
+            reservations.push((name, made.body["id"].as_str().expect("an id").to_owned()));
+        }
         Self {
             threshold: Self::threshold(client).await,
             endpoint: Self::endpoint(client).await,
+            reservations,
         }
     }
 
@@ -269,8 +286,11 @@ impl Made {
     }
 
     fn named(&self, path: &str) -> String {
-        path.replace("THRESHOLD", &self.threshold)
-            .replace("ENDPOINT", &self.endpoint)
+        let path = path
+            .replace("THRESHOLD", &self.threshold)
+            .replace("ENDPOINT", &self.endpoint);
+        let named = |path: String, (name, id): &(&str, String)| path.replace(name, id);
+        self.reservations.iter().fold(path, named)
     }
 
     /// Makes again what an answer says is gone.
