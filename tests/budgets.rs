@@ -222,9 +222,7 @@ async fn a_hot_counter_stays_small() {
 async fn a_reservation_stays_within_its_budget() {
     let metered = Metered::start().await;
     let reserve = json!({"user_id": "u", "metric_type": DOCUMENTS, "quantity": 3, "resource_id": "doc_12345"});
-    assert_eq!(metered.track(&event()).await, 201);
-    metered.wire.passed();
-    for _ in 0..2 {
+    for is_warm in [false, true, true] {
         let path = "/api/v1/usage/reservations";
         let base = metered.instance.url();
         let body = Some(reserve.to_string());
@@ -235,6 +233,10 @@ async fn a_reservation_stays_within_its_budget() {
         let commit = format!("{path}/{}/commit", made.body["id"].as_str().expect("an id"));
         let actual = json!({"quantity": 2, "endpoint": "/api/v1/documents", "response_time_ms": 150});
         assert_eq!(metered.call(Method::POST, &commit, Some(&actual)).await, 200);
+        if !is_warm {
+            metered.wire.passed();
+            continue;
+        }
         metered.assert_within(
             "reserve and commit",
             &Budget {

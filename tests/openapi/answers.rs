@@ -18,26 +18,26 @@ const CALLS: &str = include_str!("calls.txt");
 /// What is documented and cannot be brought about here: operation, status and code, and why.
 const UNSEEN: [(&str, u16, &str, &str); 7] = [
     (
-        "createReservation",
-        429,
-        "too_many_holds",
-        "it takes 200: see tests/reservations.rs",
-    ),
-    (
         "commitReservation",
         409,
         "reservation_expired",
         "it takes a minute: see tests/reservations.rs",
     ),
     (
+        "createReservation",
+        429,
+        "too_many_holds",
+        "it takes 200: see tests/reservations.rs",
+    ),
+    ("createThreshold", 409, "conflict", "it takes 50 thresholds"),
+    ("createWebhookEndpoint", 409, "conflict", "it takes 10 endpoints"),
+    ("putPlan", 409, "conflict", "it takes 500 plans"),
+    (
         "renewReservation",
         409,
         "reservation_expired",
         "it takes a minute: see tests/reservations.rs",
     ),
-    ("createThreshold", 409, "conflict", "it takes 50 thresholds"),
-    ("createWebhookEndpoint", 409, "conflict", "it takes 10 endpoints"),
-    ("putPlan", 409, "conflict", "it takes 500 plans"),
     ("trackUsage", 422, "sealed", "it takes 85 days: see tests/aggregates.rs"),
 ];
 /// A fault of ours: none is known, so none can be provoked.
