@@ -129,9 +129,16 @@ impl Store {
 impl Configuration {
     /// The limits in force now, or at the end of a period that is over.
     fn limits_of(&self, kind: Kind, period: &Period, now: DateTime<Utc>) -> &Limits {
-        let is_over = kind == Kind::Sum && period.end <= now;
-        let at_its_end = self.past.iter().find(|(until, _)| is_over && *until >= period.end);
-        at_its_end.map_or(&self.limits, |(_, limits)| limits)
+        if kind == Kind::Sum && period.end <= now {
+            return self.limits_until(period.end);
+        }
+        &self.limits
+    }
+
+    /// The limits in force just before an instant, the present ones if they were made before it.
+    pub(crate) fn limits_until(&self, end: DateTime<Utc>) -> &Limits {
+        let then = self.past.iter().find(|(until, _)| *until >= end);
+        then.map_or(&self.limits, |(_, limits)| limits)
     }
 
     /// Replaces the limits at `now` and remembers those before.
