@@ -18,6 +18,8 @@ mod interrupted;
 mod metric_types;
 mod openapi;
 mod over_admission;
+mod period_close;
+mod period_close_interrupted;
 mod plans;
 mod queue;
 mod real_input;
