@@ -52,7 +52,10 @@ pub async fn published(client: &Client) -> Vec<Value> {
     let outbox = client.outbox().await;
     let bus = outbox["bus"].as_array().expect("a bus").clone();
     let closed = |event: &Value| event["detail-type"] == "usage.period_closed";
-    bus.into_iter().filter(closed).map(|event| event["detail"].clone()).collect()
+    bus.into_iter()
+        .filter(closed)
+        .map(|event| event["detail"].clone())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,10 +64,23 @@ async fn a_period_costs_what_the_requirements_say() {
     let id = client.subscribe("u", "basic").await;
     track(&client, "u", json!({"metric_type": DOCUMENTS, "metric_value": 112})).await;
     track(&client, "u", json!({"metric_value": 1011})).await;
-    track(&client, "u", json!({"metric_type": STORAGE, "metric_value": 5.1, "mode": "level"})).await;
-    track(&client, "u", json!({"metric_type": STORAGE, "metric_value": 3, "mode": "level"})).await;
+    track(
+        &client,
+        "u",
+        json!({"metric_type": STORAGE, "metric_value": 5.1, "mode": "level"}),
+    )
+    .await;
+    track(
+        &client,
+        "u",
+        json!({"metric_type": STORAGE, "metric_value": 3, "mode": "level"}),
+    )
+    .await;
     now(&client, "2026-04-01T23:59:00Z").await;
-    assert!(statements(&client, "user_id=u").await.is_empty(), "a day is left for what comes late");
+    assert!(
+        statements(&client, "user_id=u").await.is_empty(),
+        "a day is left for what comes late"
+    );
     now(&client, "2026-04-02T00:00:00Z").await;
     let all = statements(&client, "user_id=u").await;
     assert_eq!(all.len(), 1, "{all:?}");
@@ -91,10 +107,17 @@ async fn a_period_costs_what_the_requirements_say() {
     );
     let told = published(&client).await;
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((&told[0]["event_id"], &told[0]["statement"]), (&statement["id"], statement));
+    assert_eq!(
+        (&told[0]["event_id"], &told[0]["statement"]),
+        (&statement["id"], statement)
+    );
     // Nothing happens twice.
     let run = client.post("/_local/run/LifecycleJob", "", json!({})).await;
-    assert_eq!(run.body["result"], json!({"closed": 0, "failed": 0, "more": false}), "{run:?}");
+    assert_eq!(
+        run.body["result"],
+        json!({"closed": 0, "failed": 0, "more": false}),
+        "{run:?}"
+    );
     now(&client, "2026-04-20T00:00:00Z").await;
     assert_eq!(statements(&client, "").await, all);
     // What was stored on the first of April is April's peak, though nothing happened in it.
@@ -102,7 +125,10 @@ async fn a_period_costs_what_the_requirements_say() {
     let april = &statements(&client, "user_id=u").await[0];
     assert_eq!(april["period_start"], json!("2026-04-01T00:00:00Z"));
     assert_eq!(april["lines"].as_array().map(Vec::len), Some(1), "{april}");
-    assert_eq!((&line(april, STORAGE)["peak"], &april["total_cost"]), (&json!(3), &json!(0)));
+    assert_eq!(
+        (&line(april, STORAGE)["peak"], &april["total_cost"]),
+        (&json!(3), &json!(0))
+    );
 }
 
 /// 160 documents, one by one: the 151st is denied, and the statement charges 50.
@@ -131,7 +157,12 @@ async fn late_usage_is_in_exactly_one_statement() {
     track(&client, "u", json!({"metric_value": 5})).await;
     // A day is left: this one belongs to March.
     now(&client, "2026-04-01T12:00:00Z").await;
-    let (_, in_time) = track(&client, "u", json!({"metric_value": 7, "timestamp": "2026-03-31T23:00:00Z"})).await;
+    let (_, in_time) = track(
+        &client,
+        "u",
+        json!({"metric_value": 7, "timestamp": "2026-03-31T23:00:00Z"}),
+    )
+    .await;
     assert_eq!(in_time["late"], json!(false));
     now(&client, "2026-04-03T00:00:00Z").await;
     let event = json!({"metric_value": 11, "timestamp": "2026-03-31T23:00:00Z", "idempotency_key": "k"});
@@ -160,7 +191,12 @@ async fn a_statement_uses_what_was_in_force_at_the_periods_end() {
     let client = in_march().await;
     let id = client.subscribe("u", "basic").await;
     track(&client, "u", json!({"metric_type": DOCUMENTS, "metric_value": 600})).await;
-    track(&client, "u", json!({"metric_type": STORAGE, "metric_value": 60, "mode": "level"})).await;
+    track(
+        &client,
+        "u",
+        json!({"metric_type": STORAGE, "metric_value": 60, "mode": "level"}),
+    )
+    .await;
     now(&client, "2026-03-20T00:00:00Z").await;
     let path = format!("{SUBSCRIPTIONS}/{id}");
     client.patch(&path, json!({"plan": "professional"})).await;
@@ -168,18 +204,32 @@ async fn a_statement_uses_what_was_in_force_at_the_periods_end() {
     client.patch(&path, json!({"plan": "enterprise"})).await;
     client.limit("u", STORAGE, 1).await;
     // The counter that stands is under the new terms.
-    track(&client, "u", json!({"metric_type": STORAGE, "metric_value": 61, "mode": "level"})).await;
+    track(
+        &client,
+        "u",
+        json!({"metric_type": STORAGE, "metric_value": 61, "mode": "level"}),
+    )
+    .await;
     now(&client, "2026-04-02T00:00:00Z").await;
     let march = statements(&client, "user_id=u").await.remove(0);
     assert_eq!(march["plan"], json!("professional"));
     let (documents, storage) = (line(&march, DOCUMENTS), line(&march, STORAGE));
-    assert_eq!((&documents["quota_limit"], &documents["cost"]), (&json!(500), &json!(40)));
-    assert_eq!((&storage["peak"], &storage["quota_limit"], &storage["cost"]), (&json!(60), &json!(50), &json!(15)));
+    assert_eq!(
+        (&documents["quota_limit"], &documents["cost"]),
+        (&json!(500), &json!(40))
+    );
+    assert_eq!(
+        (&storage["peak"], &storage["quota_limit"], &storage["cost"]),
+        (&json!(60), &json!(50), &json!(15))
+    );
     now(&client, "2026-05-02T00:00:00Z").await;
     let april = statements(&client, "user_id=u").await.remove(0);
     let storage = line(&april, STORAGE);
     assert_eq!(april["plan"], json!("enterprise"));
-    assert_eq!((&storage["peak"], &storage["quota_limit"], &storage["cost"]), (&json!(61), &json!(1), &json!(0)));
+    assert_eq!(
+        (&storage["peak"], &storage["quota_limit"], &storage["cost"]),
+        (&json!(61), &json!(1), &json!(0))
+    );
 }
 
 /// What a renewal or a cancellation ends is billed before it is answered, on the running period's own
@@ -191,29 +241,53 @@ async fn what_ends_early_is_billed_at_once() {
     track(&client, "u", json!({"metric_value": 3})).await;
     now(&client, "2026-04-01T10:00:00Z").await;
     track(&client, "u", json!({"metric_value": 5})).await;
-    let renewed = client.post(&format!("{SUBSCRIPTIONS}/{id}/renew"), ADMIN, json!({})).await;
+    let renewed = client
+        .post(&format!("{SUBSCRIPTIONS}/{id}/renew"), ADMIN, json!({}))
+        .await;
     assert_eq!(renewed.status, 200, "{renewed:?}");
     let at = renewed.body["current_period_start"].clone();
     let cut = statements(&client, "user_id=u").await;
     assert_eq!(cut.len(), 1, "{cut:?}");
-    assert_eq!((&cut[0]["period_start"], &cut[0]["period_end"]), (&json!("2026-04-01T00:00:00Z"), &at));
+    assert_eq!(
+        (&cut[0]["period_start"], &cut[0]["period_end"]),
+        (&json!("2026-04-01T00:00:00Z"), &at)
+    );
     assert_eq!(line(&cut[0], API_CALLS)["used"], json!(5));
     // March is open still.
-    let (_, march) = track(&client, "u", json!({"metric_value": 7, "timestamp": "2026-03-30T00:00:00Z"})).await;
+    let (_, march) = track(
+        &client,
+        "u",
+        json!({"metric_value": 7, "timestamp": "2026-03-30T00:00:00Z"}),
+    )
+    .await;
     assert_eq!(march["late"], json!(false), "{march}");
     // What belongs to the period that was cut is charged to the one that began.
-    let (_, late) = track(&client, "u", json!({"metric_value": 2, "timestamp": "2026-04-01T09:00:00Z"})).await;
+    let (_, late) = track(
+        &client,
+        "u",
+        json!({"metric_value": 2, "timestamp": "2026-04-01T09:00:00Z"}),
+    )
+    .await;
     assert_eq!(late["late"], json!(true), "{late}");
     now(&client, "2026-04-02T00:00:00Z").await;
     let two = statements(&client, "user_id=u").await;
-    assert_eq!((two.len(), &line(&two[1], API_CALLS)["used"]), (2, &json!(10)), "{two:?}");
+    assert_eq!(
+        (two.len(), &line(&two[1], API_CALLS)["used"]),
+        (2, &json!(10)),
+        "{two:?}"
+    );
     assert_eq!(two[0], cut[0]);
     // Cancelled: nothing more is taken, so nothing is waited for.
     now(&client, "2026-05-01T08:00:00Z").await;
-    let cancelled = client.post(&format!("{SUBSCRIPTIONS}/{id}/cancel"), ADMIN, json!({})).await;
+    let cancelled = client
+        .post(&format!("{SUBSCRIPTIONS}/{id}/cancel"), ADMIN, json!({}))
+        .await;
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     let last = &statements(&client, "user_id=u").await[0];
-    assert_eq!((&last["period_start"], &last["period_end"]), (&at, &cancelled.body["cancelled_at"]));
+    assert_eq!(
+        (&last["period_start"], &last["period_end"]),
+        (&at, &cancelled.body["cancelled_at"])
+    );
     assert_eq!(line(last, API_CALLS)["used"], json!(2));
     now(&client, "2027-01-01T00:00:00Z").await;
     let all = statements(&client, "user_id=u").await;
@@ -232,7 +306,12 @@ async fn a_subscription_that_ends_with_its_period_is_billed_then() {
     let id = client.subscribe("u", "basic").await;
     now(&client, "2026-03-31T23:57:00Z").await;
     track(&client, "u", json!({"metric_value": 3})).await;
-    let (status, _) = track(&client, "u", json!({"metric_value": 4, "timestamp": "2026-04-01T00:00:30Z"})).await;
+    let (status, _) = track(
+        &client,
+        "u",
+        json!({"metric_value": 4, "timestamp": "2026-04-01T00:00:30Z"}),
+    )
+    .await;
     assert_eq!(status, 201);
     let body = json!({"at_period_end": true});
     client.post(&format!("{SUBSCRIPTIONS}/{id}/cancel"), ADMIN, body).await;
@@ -253,15 +332,29 @@ async fn what_was_over_before_the_creation_is_billed_if_used() {
     let body = json!({"id": "sub_u", "user_id": "u", "plan": "basic", "starts_at": "2016-01-05T00:00:00Z", "period_length": "day"});
     client.post(SUBSCRIPTIONS, ADMIN, body).await;
     for day in ["2026-02-20", "2020-02-29"] {
-        let (status, _) = track(&client, "u", json!({"timestamp": format!("{day}T12:00:00Z"), "backfill": true})).await;
+        let (status, _) = track(
+            &client,
+            "u",
+            json!({"timestamp": format!("{day}T12:00:00Z"), "backfill": true}),
+        )
+        .await;
         assert_eq!(status, 201);
     }
     now(&client, "2026-03-12T00:30:00Z").await;
     let all = statements(&client, "subscription_id=sub_u").await;
     let starts: Vec<&Value> = all.iter().map(|one| &one["period_start"]).collect();
     let expected = ["2026-03-10T00:00:00Z", "2026-02-20T00:00:00Z", "2020-02-29T00:00:00Z"];
-    assert_eq!(starts, expected.map(|start| json!(start)).iter().collect::<Vec<_>>(), "{all:?}");
-    let (_, late) = track(&client, "u", json!({"timestamp": "2021-01-01T00:00:00Z", "backfill": true})).await;
+    assert_eq!(
+        starts,
+        expected.map(|start| json!(start)).iter().collect::<Vec<_>>(),
+        "{all:?}"
+    );
+    let (_, late) = track(
+        &client,
+        "u",
+        json!({"timestamp": "2021-01-01T00:00:00Z", "backfill": true}),
+    )
+    .await;
     assert_eq!(late["late"], json!(true), "{late}");
 }
 
@@ -283,7 +376,12 @@ async fn statements_are_listed_by_user_subscription_and_period() {
     assert_eq!(all.len(), 9);
     let months: Vec<String> = named(&all).into_iter().map(|(month, _)| month).collect();
     assert!(months.is_sorted_by(|a, b| a >= b), "newest first: {months:?}");
-    for query in ["user_id=u", "subscription_id=sub_a", "user_id=v&subscription_id=sub_c", ""] {
+    for query in [
+        "user_id=u",
+        "subscription_id=sub_a",
+        "user_id=v&subscription_id=sub_c",
+        "",
+    ] {
         // Page by page it is the same list.
         let (mut paged, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -308,7 +406,11 @@ async fn statements_are_listed_by_user_subscription_and_period() {
     assert!(statements(&client, "user_id=nobody").await.is_empty());
     assert!(statements(&client, "user_id=u&subscription_id=none").await.is_empty());
     for query in ["subscription_id=sub_nobody", "user_id=v&subscription_id=sub_a"] {
-        assert_eq!(client.get(&format!("{STATEMENTS}?{query}"), ADMIN).await.status, 404, "{query}");
+        assert_eq!(
+            client.get(&format!("{STATEMENTS}?{query}"), ADMIN).await.status,
+            404,
+            "{query}"
+        );
     }
     assert_eq!(client.get(STATEMENTS, SERVICE).await.status, 403);
 }
@@ -325,7 +427,9 @@ async fn one_that_fails_keeps_no_other() {
     let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
     let spoil = async |zone: &str| {
         let update = engine.update_item().table_name(client.stack.state_table());
-        let update = update.key("pk", text(format!("SUB#{broken}"))).key("sk", text("SUB".to_owned()));
+        let update = update
+            .key("pk", text(format!("SUB#{broken}")))
+            .key("sk", text("SUB".to_owned()));
         let update = update.update_expression("SET #zone = :zone");
         let update = update.expression_attribute_names("#zone", "timezone");
         let update = update.expression_attribute_values(":zone", text(zone.to_owned()));
@@ -336,10 +440,19 @@ async fn one_that_fails_keeps_no_other() {
     assert_eq!(statements(&client, "").await.len(), 12);
     let run = client.post("/_local/run/LifecycleJob", "", json!({})).await;
     assert_eq!(run.status, 500, "{run:?}");
-    assert!(run.body["detail"].as_str().is_some_and(|detail| detail.contains("\"failed\":1")), "{run:?}");
+    assert!(
+        run.body["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("\"failed\":1")),
+        "{run:?}"
+    );
     spoil("UTC").await;
     let run = client.post("/_local/run/LifecycleJob", "", json!({})).await;
-    assert_eq!(run.body["result"], json!({"closed": 1, "failed": 0, "more": false}), "{run:?}");
+    assert_eq!(
+        run.body["result"],
+        json!({"closed": 1, "failed": 0, "more": false}),
+        "{run:?}"
+    );
     assert_eq!(statements(&client, "").await.len(), 13);
 }
 
@@ -359,6 +472,10 @@ async fn a_long_time_is_closed_period_by_period() {
     for pair in all.windows(2) {
         assert_eq!(pair[0]["period_end"], pair[1]["period_start"]);
     }
-    let used: Decimal = all.iter().map(|one| line(one, API_CALLS)["used"].as_i64().unwrap_or(0)).map(Decimal::from).sum();
+    let used: Decimal = all
+        .iter()
+        .map(|one| line(one, API_CALLS)["used"].as_i64().unwrap_or(0))
+        .map(Decimal::from)
+        .sum();
     assert_eq!(used, 9.into());
 }

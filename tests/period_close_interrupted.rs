@@ -104,12 +104,20 @@ async fn assert_billed(client: &Client, user: &str, statement: &Value, late: boo
             Value::Null => assert_eq!(used, Decimal::ZERO, "{user} {metric}: {statement}"),
             line => {
                 assert_eq!(decimal(&line["used"]), used, "{user} {metric}: {statement}");
-                assert_eq!(decimal(&line["cost"]), Decimal::new(cents(metric, used), 2), "{user}: {line}");
+                assert_eq!(
+                    decimal(&line["cost"]),
+                    Decimal::new(cents(metric, used), 2),
+                    "{user}: {line}"
+                );
             }
         }
         total += cents(metric, used);
     }
-    assert_eq!(decimal(&statement["total_cost"]), Decimal::new(total, 2), "{user}: {statement}");
+    assert_eq!(
+        decimal(&statement["total_cost"]),
+        Decimal::new(total, 2),
+        "{user}: {statement}"
+    );
 }
 
 /// March is closed once and for ever; its statement.
@@ -141,11 +149,15 @@ async fn assert_april(client: &Client, user: &str, march: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_a_close_stops_there_is_one_statement_and_nothing_is_lost() {
-    let idle = Idle::start().await;
-    let client = &idle.client;
     let (mut waits, mut early, mut late) = (0, 0, 0);
     for dies in [false, true] {
-        for wait in 0..WAITS_MAX {
+        // Dead before a request or after the answer to the one before is the same.
+        let (first, step) = if dies { (1, 2) } else { (0, 1) };
+        for wait in (first..WAITS_MAX).step_by(step) {
+            // A stack of its own: a worker that hangs ends by its timeout, and must not come back from
+            // a time that is yet to be for another.
+            let idle = Idle::start().await;
+            let client = &idle.client;
             let user = format!("u-{dies}-{wait}");
             let id = used(client, &user).await;
             now(client, "2026-04-02T00:00:01Z").await;
@@ -159,7 +171,11 @@ async fn wherever_a_close_stops_there_is_one_statement_and_nothing_is_lost() {
             let last = "2026-03-31T23:59:59Z";
             track(client, event(&user, API_CALLS, "5", "race", last)).await;
             track(client, event(&user, OCR, "7", "first", last)).await;
-            track(client, event(&user, API_CALLS, "1000", "dead", "2026-03-10T12:00:00.500Z")).await;
+            track(
+                client,
+                event(&user, API_CALLS, "1000", "dead", "2026-03-10T12:00:00.500Z"),
+            )
+            .await;
             let run = idle.call("LifecycleJob", "{}").await;
             assert_eq!(run["failed"], json!(0), "{user}: {run}");
             let closed = statements(client, &format!("user_id={user}")).await;
@@ -286,7 +302,10 @@ async fn what_a_renewal_left_is_billed_by_the_close() {
         let request = client.send_to(&url, reqwest::Method::POST, &path, Some(ADMIN), body);
         tokio::pin!(request);
         crate::support::until(&mut request, gate.reached()).await;
-        assert!(statements(client, &format!("user_id={user}")).await.is_empty(), "{what}");
+        assert!(
+            statements(client, &format!("user_id={user}")).await.is_empty(),
+            "{what}"
+        );
         let run = idle.call("LifecycleJob", "{}").await;
         assert_eq!(run, json!({"closed": 1, "failed": 0, "more": false}), "{what}");
         let one = statements(client, &format!("user_id={user}")).await;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use metering_domain::ids::NONE;
-use metering_edge::{
-    App, access::Scope, answer, auth::Call, cursor::Cursors, fields::Fields, problem::Problem, read,
-};
+use metering_edge::{App, access::Scope, answer, auth::Call, cursor::Cursors, fields::Fields, problem::Problem, read};
 use metering_store::statement::StatementQuery;
 use serde_json::Value;
 

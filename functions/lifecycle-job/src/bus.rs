@@ -185,7 +185,12 @@ impl Job {
     }
 
     /// Takes over plan and limits; false if the subscription has seen something newer.
-    async fn change_limits(&self, message: &Message, found: &Subscription, now: DateTime<Utc>) -> Result<bool, Failure> {
+    async fn change_limits(
+        &self,
+        message: &Message,
+        found: &Subscription,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Failure> {
         let planned = |limited: &Limited| -> Result<Planned, Refusal> {
             if limited.seen_at.is_some_and(|seen| message.occurred_at <= seen) {
                 return Err(Refusal::Outdated);

@@ -10,11 +10,7 @@ use metering_domain::{
     plan::Override,
 };
 use metering_store::{
-    Store, StoreError,
-    account::Status,
-    configuration::Limits,
-    metric::Catalogue,
-    plan::Version,
+    Store, StoreError, account::Status, configuration::Limits, metric::Catalogue, plan::Version,
     subscription::Subscription,
 };
 use rust_decimal::Decimal;

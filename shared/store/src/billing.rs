@@ -284,7 +284,12 @@ impl Store {
 
     /// Seals a period, of which no counter can be born any more, and puts its statement; 1 if there
     /// was none.
-    async fn period_bill(&self, found: &Subscription, period: &Period, now: DateTime<Utc>) -> Result<usize, StoreError> {
+    async fn period_bill(
+        &self,
+        found: &Subscription,
+        period: &Period,
+        now: DateTime<Utc>,
+    ) -> Result<usize, StoreError> {
         let owner = Owner::Subscription(found.id.clone());
         let counters = self.period_seal(&owner, period.start).await?;
         if counters.is_empty() && !found.runs_in(period.start) {

@@ -178,9 +178,7 @@ impl Store {
         let limits = subscription.configuration.limits_until(period.end);
         let versions = self.versions_of(limits, period.start, now).await?;
         let terms = |metric: &str| limits.terms(&versions, metric, period.start, now);
-        let of_sum = |one: &Counter| {
-            Line::of(&one.key.metric_type, one.kind, &one.unit, &one.terms, one.used, None)
-        };
+        let of_sum = |one: &Counter| Line::of(&one.key.metric_type, one.kind, &one.unit, &one.terms, one.used, None);
         let mut lines: Vec<Line> = counters.iter().map(of_sum).collect();
         for one in self.counters_under(&owner, &keys::standing_counters()).await? {
             // Born later, it is none of this period's.

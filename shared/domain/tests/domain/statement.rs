@@ -25,13 +25,23 @@ fn lines_cost_what_the_requirements_say() {
     assert_eq!(calls.blocks, Some(Decimal::TWO));
     // The level fell again: its peak is billed.
     let storage = line("storage_usage", Kind::Gauge, "3", Some("5.1"));
-    assert_eq!([storage.used, storage.overage, storage.cost].map(plain), ["3", "0.1", "0.2"]);
+    assert_eq!(
+        [storage.used, storage.overage, storage.cost].map(plain),
+        ["3", "0.1", "0.2"]
+    );
     assert_eq!(storage.peak, Some(dec("5.1")));
     let sessions = line("user_sessions", Kind::Lease, "0", Some("5"));
-    assert_eq!([sessions.overage, sessions.cost].map(plain), ["2", "0"], "flagged, not charged");
+    assert_eq!(
+        [sessions.overage, sessions.cost].map(plain),
+        ["2", "0"],
+        "flagged, not charged"
+    );
     assert_eq!(plain(total_cost(&[documents, calls, storage, sessions])), "6.22");
     let unlimited = line("ocr_operations", Kind::Sum, "5", None);
-    assert_eq!((unlimited.quota_limit, unlimited.overage_price, unlimited.peak), (None, None, None));
+    assert_eq!(
+        (unlimited.quota_limit, unlimited.overage_price, unlimited.peak),
+        (None, None, None)
+    );
     assert_eq!(plain(unlimited.cost), "0");
 }
 
