@@ -340,9 +340,14 @@ async fn what_was_over_before_the_creation_is_billed_if_used() {
         .await;
         assert_eq!(status, 201);
     }
+    // What is brought along has a day for it.
+    now(&client, "2026-03-11T11:59:00Z").await;
+    let (_, brought) = track(&client, "u", json!({"timestamp": "2026-02-20T13:00:00Z"})).await;
+    assert_eq!(brought["late"], json!(false), "{brought}");
     now(&client, "2026-03-12T00:30:00Z").await;
     let all = statements(&client, "subscription_id=sub_u").await;
     let starts: Vec<&Value> = all.iter().map(|one| &one["period_start"]).collect();
+    assert_eq!(line(&all[1], API_CALLS)["used"], json!(2));
     let expected = ["2026-03-10T00:00:00Z", "2026-02-20T00:00:00Z", "2020-02-29T00:00:00Z"];
     assert_eq!(
         starts,

@@ -306,6 +306,10 @@ async fn what_a_renewal_left_is_billed_by_the_close() {
             statements(client, &format!("user_id={user}")).await.is_empty(),
             "{what}"
         );
+        // Whoever asked may ask again for a while, and is known by what is left.
+        let run = idle.call("LifecycleJob", "{}").await;
+        assert_eq!(run, json!({"closed": 0, "failed": 0, "more": false}), "{what}");
+        client.clock(json!({"advance_seconds": 901})).await;
         let run = idle.call("LifecycleJob", "{}").await;
         assert_eq!(run, json!({"closed": 1, "failed": 0, "more": false}), "{what}");
         let one = statements(client, &format!("user_id={user}")).await;

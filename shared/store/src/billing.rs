@@ -1,12 +1,13 @@
 //! The period close: every period of a subscription is sealed, from 24 hours after its end, and gets
-//! its one statement.
+//! its one statement. Periods that were over before the subscription was created were billed elsewhere
+//! and have one only if something was charged to them.
 //!
 //! The subscription says up to where it is billed, and when the next period is due; a schedule finds
 //! it by that. A period is closed in four steps: `closed_until` on the subscription, after which no
 //! counter of the period can be born; its counters sealed, see [`crate::seal`]; the statement, put if
 //! absent under a name that subscription and period give it; `billed_until`, with what is due next.
-//! What a renewal or a cancellation ended has its note and is billed at once; the walk comes by later
-//! and finds its statement.
+//! What a renewal or a cancellation ended has its note and is billed at once, by a quarter of an hour
+//! later if that died; the walk comes by later and finds its statement.
 //!
 //! Sent twice, or from two workers: each step is conditional on what it changes, the statement of who
 //! is first stays. Out of order: periods are closed in theirs; one that a renewal ended may be billed
@@ -25,10 +26,11 @@ use crate::{
     item::{Item, Reader, at, s},
     keys::{self, COUNTERS_END, CounterKey, Owner, counters_from},
     mutation::{Transacted, update},
+    renewal::REPEATED_WITHIN,
     subscription::Subscription,
 };
 
-/// How long after its end a period still takes usage.
+/// How long after its end, or after the subscription was created, a period still takes usage.
 pub const GRACE: TimeDelta = TimeDelta::hours(24);
 /// Over how many partitions of the index what is due is spread.
 pub const SHARDS: u8 = 8;
@@ -98,9 +100,10 @@ impl Subscription {
         self.end().is_none_or(|end| period_start < end && self.starts_at < end)
     }
 
-    /// From when on a period may be closed: at once where nothing more is taken for it.
+    /// From when on a period may be closed: at once where nothing more is taken for it. One that was
+    /// over before the subscription was created waits as long, for what is brought along.
     fn closes_at(&self, period: &Period) -> DateTime<Utc> {
-        let patience = period.end + GRACE;
+        let patience = period.end.max(self.created_at) + GRACE;
         match self.end() {
             _ if self.timeline.is_cut(period) => period.end,
             Some(end) => patience.min(end.max(period.end)),
@@ -110,9 +113,10 @@ impl Subscription {
 
     /// When something is to be done for its statements; none: never again.
     pub(crate) fn due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        // A note is due at once, and what it names has begun.
+        // Whoever ended it may ask again, and is known by the note as long as that lasts.
         if let Some(noted) = self.sealing.first() {
-            return Ok(Some(*noted));
+            let ended = self.cancelled_at.unwrap_or(self.billed_period(*noted)?.end);
+            return Ok(Some(ended + REPEATED_WITHIN));
         }
         let from = self.billed_from()?;
         if !self.runs_in(from) {
@@ -128,20 +132,23 @@ impl Subscription {
 
     fn next_step(&self, now: DateTime<Utc>) -> Result<Step, StoreError> {
         if !self.sealing.is_empty() {
-            return Ok(Step::Noted);
+            return Ok(match self.due()?.is_some_and(|due| due <= now) {
+                true => Step::Noted,
+                false => Step::Wait,
+            });
         }
         let from = self.billed_from()?;
         if !self.runs_in(from) {
             return Ok(Step::Wait);
         }
-        let begun = self.billed_period(self.created_at.min(now - GRACE))?.start;
-        if from < begun {
-            return Ok(Step::Skip(from, begun));
-        }
         let period = self.billed_period(from)?;
-        Ok(match self.closes_at(&period) <= now {
-            true => Step::Close(period),
-            false => Step::Wait,
+        if self.closes_at(&period) > now {
+            return Ok(Step::Wait);
+        }
+        let begun = self.billed_period(self.created_at)?.start;
+        Ok(match from < begun {
+            true => Step::Skip(from, begun),
+            false => Step::Close(period),
         })
     }
 

@@ -31,7 +31,7 @@ use crate::{
 /// How often a change that met another one looks again.
 const TURNS_MAX: u32 = 12;
 /// How old an unfinished renewal may be for a request without a key to be its repetition.
-const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(15);
+pub(crate) const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 
 /// What is to be done to a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
