@@ -75,9 +75,11 @@ async fn used(client: &Client, user: &str) -> String {
     id
 }
 
-/// What events of a metric say together, late ones or the others.
-async fn told_by_events(client: &Client, user: &str, metric: &str, late: bool) -> Decimal {
-    let path = format!("/api/v1/usage/events?user_id={user}&metric_type={metric}&from=2026-03-01T00:00:00Z&limit=200");
+/// What a subscription's events of a metric say together, late ones or the others.
+async fn told_by_events(client: &Client, user: &str, id: &str, metric: &str, late: bool) -> Decimal {
+    let path = format!(
+        "/api/v1/usage/events?user_id={user}&subscription_id={id}&metric_type={metric}&from=2026-03-01T00:00:00Z&limit=200"
+    );
     let listed = client.get(&path, SERVICE).await;
     let events = listed.body["events"].as_array().expect("events");
     let own = events.iter().filter(|event| event["late"] == json!(late));
@@ -96,9 +98,10 @@ fn cents(metric: &str, used: Decimal) -> i64 {
 
 /// The statement of a period agrees with the events that belong to it.
 async fn assert_billed(client: &Client, user: &str, statement: &Value, late: bool, storage: i64) {
+    let id = statement["subscription_id"].as_str().expect("an id");
     let mut total = storage;
     for metric in METRICS {
-        let used = told_by_events(client, user, metric, late).await;
+        let used = told_by_events(client, user, id, metric, late).await;
         let line = line(statement, metric);
         match line {
             Value::Null => assert_eq!(used, Decimal::ZERO, "{user} {metric}: {statement}"),
@@ -187,7 +190,7 @@ async fn wherever_a_close_stops_there_is_one_statement_and_nothing_is_lost() {
             }
             assert_eq!(statements(client, &format!("user_id={user}")).await, closed, "{user}");
             track(client, event(&user, API_CALLS, "5", "race", last)).await;
-            match told_by_events(client, &user, OCR, true).await.is_zero() {
+            match told_by_events(client, &user, &id, OCR, true).await.is_zero() {
                 true => early += 1,
                 false => late += 1,
             }
