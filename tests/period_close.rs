@@ -203,6 +203,9 @@ async fn a_statement_uses_what_was_in_force_at_the_periods_end() {
     now(&client, "2026-04-01T12:00:00Z").await;
     client.patch(&path, json!({"plan": "enterprise"})).await;
     client.limit("u", STORAGE, 1).await;
+    for limit in 0..30 {
+        client.limit("u", API_CALLS, limit).await;
+    }
     // The counter that stands is under the new terms.
     track(
         &client,

@@ -29,6 +29,7 @@ mod reservations;
 mod reservations_interrupted;
 mod sample_events;
 mod series;
+mod statements_recomputed;
 mod subscriptions_told;
 mod support;
 mod times;

@@ -23,6 +23,7 @@ use metering_edge::{
     subscription::{Periods, Wanted, known_plan, moved_to, plans_for},
 };
 use metering_store::{
+    configuration::Configuration,
     limit::{Limited, Planned},
     mutation::{Committed, RequestName},
     plan::Version,
@@ -191,7 +192,10 @@ pub async fn change_plan(
         let before = &limited.configuration.limits;
         let limits = moved_to(before, &plan, now);
         let changed = Subscription {
-            configuration: limited.configuration.changed(limits.clone(), now),
+            configuration: Configuration {
+                limits: limits.clone(),
+                ..limited.configuration.clone()
+            },
             ..found.clone()
         };
         let body = answer::subscription(&changed, now)?;

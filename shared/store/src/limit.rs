@@ -186,10 +186,10 @@ impl Store {
         planned: &Planned,
         now: DateTime<Utc>,
     ) -> Result<Committed, StoreError> {
-        let configuration = found.configuration.changed(planned.limits.clone(), now);
-        let limits = &configuration.limits;
         let target = &found.target;
         let present = target.period_at(now)?;
+        let configuration = found.configuration.changed(planned.limits.clone(), now, present.start);
+        let limits = &configuration.limits;
         let versions = self.versions_of(limits, present.start, now).await?;
         let (_, own, all) = self.watched(None, &target.user_id).await?;
         let custom: Vec<&CustomThreshold> = own.thresholds.values().chain(all.thresholds.values()).collect();

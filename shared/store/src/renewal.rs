@@ -347,7 +347,7 @@ impl Subscription {
         };
         if let Some(limits) = limits {
             let next = limits(&self.configuration.limits, renewal);
-            after.configuration = self.configuration.changed(next, renewal);
+            after.configuration = self.configuration.changed(next, renewal, renewal);
         }
         if timeline.first_anchor() != self.timeline.first_anchor() {
             // It must not be forgotten before the periods that it cut have their statements.
