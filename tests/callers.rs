@@ -76,6 +76,11 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(read, "GET aggregations/api_calls?user_id=u", Value::Null),
         usage(read, "GET trends/api_calls?user_id=u", Value::Null),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
+        usage(
+            admin,
+            &format!("POST events/{event}/void"),
+            json!({"reason": "a mistake"}),
+        ),
         usage(read, "GET alerts?user_id=u", Value::Null),
         usage(Needs::WriteOne, "PATCH alerts/alr_u/acknowledge", Value::Null),
         usage(Needs::WriteOne, "PATCH alerts/alr_u/resolve", Value::Null),
@@ -129,6 +134,9 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
             Value::Null,
         ),
         usage(admin, "GET admin/adjustments?user_id=u", Value::Null),
+        usage(admin, "GET admin/audit-log", Value::Null),
+        usage(admin, "GET admin/metrics", Value::Null),
+        usage(admin, "GET admin/users", Value::Null),
         usage(admin, "GET admin/plans", Value::Null),
         usage(admin, "GET admin/plans/basic", Value::Null),
         usage(admin, "PUT admin/plans/gold", gold),
@@ -239,13 +247,13 @@ fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
 }
 
 /// Objects of user `u` that are there for whoever may reach them.
-struct Made {
+pub struct Made {
     threshold: String,
     endpoint: String,
 }
 
 impl Made {
-    async fn start(client: &Client) -> Self {
+    pub async fn start(client: &Client) -> Self {
         Self {
             threshold: Self::threshold(client).await,
             endpoint: Self::endpoint(client).await,
@@ -268,13 +276,13 @@ impl Made {
         made.body["id"].as_str().expect("an id").to_owned()
     }
 
-    fn named(&self, path: &str) -> String {
+    pub fn named(&self, path: &str) -> String {
         path.replace("THRESHOLD", &self.threshold)
             .replace("ENDPOINT", &self.endpoint)
     }
 
     /// Makes again what an answer says is gone.
-    async fn after(&mut self, client: &Client, line: &str, answer: &Answer) {
+    pub async fn after(&mut self, client: &Client, line: &str, answer: &Answer) {
         match (answer.status, line) {
             (204, line) if line.ends_with("/THRESHOLD") => self.threshold = Self::threshold(client).await,
             (204, line) if line.ends_with("/ENDPOINT") => self.endpoint = Self::endpoint(client).await,

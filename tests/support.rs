@@ -269,6 +269,28 @@ impl Client {
         Store::new(dynamodb, tables, Context::new(Arc::new(self.stack.clock().clone())))
     }
 
+    /// The whole audit log, oldest first.
+    pub async fn audit(&self) -> Vec<Value> {
+        let mut entries = self.all("/api/v1/usage/admin/audit-log?limit=200", "entries").await;
+        entries.reverse();
+        entries
+    }
+
+    /// All of a list that an administrator may see.
+    pub async fn all(&self, path: &str, name: &str) -> Vec<Value> {
+        let (mut found, mut page) = (Vec::new(), path.to_owned());
+        loop {
+            let listed = self.get(&page, ADMIN).await;
+            assert_eq!(listed.status, 200, "{listed:?}");
+            found.extend(listed.body[name].as_array().expect("a list").iter().cloned());
+            let Some(cursor) = listed.body["next_cursor"].as_str() else {
+                return found;
+            };
+            let and = if path.contains('?') { '&' } else { '?' };
+            page = format!("{path}{and}cursor={cursor}");
+        }
+    }
+
     /// What has left the stack.
     pub async fn outbox(&self) -> Value {
         self.get("/_local/outbox", "").await.body

@@ -1,10 +1,12 @@
 //! The public surface, on the real stack: one module per behaviour.
 
+mod admin_lists;
 mod after_the_write;
 mod aggregates;
 mod alerts;
 mod alerts_api;
 mod analytics_api;
+mod audit_log;
 mod bad_input;
 mod batches;
 mod books;
@@ -28,5 +30,6 @@ mod series;
 mod support;
 mod times;
 mod unreliable;
+mod voids;
 mod webhooks;
 mod wire;

@@ -3,12 +3,15 @@
 
 mod adjustment;
 mod api_key;
+mod audit;
 mod import;
 mod metric_type;
 mod plan;
 mod quota;
 mod renewal;
 mod subscription;
+mod usage;
+mod user;
 
 use std::sync::Arc;
 
@@ -37,6 +40,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))
+        .route("/api/v1/usage/admin/audit-log", get(audit::list))
+        .route("/api/v1/usage/admin/metrics", get(usage::list))
+        .route("/api/v1/usage/admin/users", get(user::list))
         .route("/api/v1/usage/admin/plans", get(plan::list))
         .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))
         .route(

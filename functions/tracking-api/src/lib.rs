@@ -7,6 +7,7 @@ mod page;
 mod quota;
 mod track;
 mod track_batch;
+mod void;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/quotas", get(quota::list))
         .route("/api/v1/usage/check-quota/{metric_type}", get(quota::check))
         .route("/api/v1/usage/events", get(event::list))
-        .route("/api/v1/usage/events/{id}", get(event::get));
+        .route("/api/v1/usage/events/{id}", get(event::get))
+        .route("/api/v1/usage/events/{id}/void", post(void::void));
     metering_edge::request::router(app, routes)
 }

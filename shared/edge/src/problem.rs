@@ -28,6 +28,10 @@ pub enum Code {
     InvalidTransition,
     /// The subscription has ended.
     SubscriptionInactive,
+    /// The period is closed: its statement is written.
+    PeriodClosed,
+    /// The user was erased, or is being erased.
+    Gone,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is of a type that is not read here.
@@ -78,6 +82,8 @@ impl Code {
                 StatusCode::CONFLICT,
                 "Subscription is not active",
             ),
+            Self::PeriodClosed => ("period_closed", StatusCode::CONFLICT, "Period is closed"),
+            Self::Gone => ("gone", StatusCode::GONE, "It was here and is no more"),
             Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body is too large"),
             Self::UnsupportedMediaType => (
                 "unsupported_media_type",

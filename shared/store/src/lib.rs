@@ -41,6 +41,7 @@ pub mod sent;
 pub mod subscription;
 pub mod track;
 pub mod track_batch;
+pub mod user_list;
 pub mod void;
 
 use std::sync::Arc;

@@ -113,6 +113,12 @@ impl Store {
         })
     }
 
+    /// Writes the record alone of an answer that says of nothing new; false if one is there.
+    pub async fn record_put(&self, record: &MutationRecord, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let items = vec![self.put_record(record, now)?];
+        Ok(self.transact("record_put", items).await? == Transacted::Done)
+    }
+
     /// A part of a transaction: the record of an answer, unless one is there.
     pub(crate) fn put_record(
         &self,

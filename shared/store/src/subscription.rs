@@ -340,7 +340,7 @@ impl Store {
         Ok((self.subscriptions_by_id(&ids).await?, next))
     }
 
-    async fn subscriptions_by_id(&self, ids: &[String]) -> Result<Vec<Subscription>, StoreError> {
+    pub(crate) async fn subscriptions_by_id(&self, ids: &[String]) -> Result<Vec<Subscription>, StoreError> {
         let key = |id: &String| {
             Item::from([
                 ("pk".into(), s(Owner::Subscription(id.clone()).pk())),
