@@ -14,6 +14,7 @@ mod budgets;
 mod callers;
 mod cloud_events;
 mod counted_once;
+mod erasure;
 mod gauges;
 mod imports;
 mod interrupted;

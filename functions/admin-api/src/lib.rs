@@ -43,6 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/audit-log", get(audit::list))
         .route("/api/v1/usage/admin/metrics", get(usage::list))
         .route("/api/v1/usage/admin/users", get(user::list))
+        .route("/api/v1/usage/admin/users/{id}", delete(user::erase))
         .route("/api/v1/usage/admin/plans", get(plan::list))
         .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))
         .route(

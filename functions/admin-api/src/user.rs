@@ -1,10 +1,18 @@
-//! Users over all: where each stands.
+//! Users over all: where each stands; and one erased.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::Response,
+};
 use chrono::{DateTime, Utc};
-use metering_domain::metric::{Kind, Metric};
+use http::StatusCode;
+use metering_domain::{
+    ids,
+    metric::{Kind, Metric},
+};
 use metering_edge::{
     App,
     access::Scope,
@@ -12,7 +20,8 @@ use metering_edge::{
     auth::Call,
     cursor::Cursors,
     fields::Fields,
-    problem::Problem,
+    idempotency,
+    problem::{FieldCode, FieldError, Problem},
     read,
 };
 use metering_store::{metric::Catalogue, user_list::UserOverview};
@@ -33,6 +42,28 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
     let (users, next) = app.store.user_list(&metrics, before.as_deref(), limit, now).await?;
     let bodies = users.iter().map(|user| body_of(user, now)).collect();
     Ok(Json(answer::page("users", bodies, cursors.after(next)?)))
+}
+
+/// `DELETE /admin/users/{id}`: begins to erase all that is kept of a user. Of any id, since there may be
+/// data of whoever has no account; again is the same. It has no record for its idempotency key: the
+/// tombstone is one, and an answer that is kept would keep the name.
+pub async fn erase(State(app): State<Arc<App>>, call: Call, id: Path<String>) -> Result<Response, Problem> {
+    call.caller.require(Scope::Admin)?;
+    idempotency::header_key(&call)?;
+    Fields::query(call.info.query.as_deref()).finish(Some(()))?;
+    if !ids::is_subject_id(&id) {
+        return Err(Problem::fields(vec![FieldError {
+            pointer: "{id}".to_owned(),
+            code: FieldCode::InvalidFormat,
+            detail: "must match [A-Za-z0-9._:@|-]{1,128}".to_owned(),
+        }]));
+    }
+    let pseudonym = app.store.user_pseudonym(&id).await?;
+    let status = json!({"status": "erasing"});
+    let audit = call.audit(app.context.id("aud"), "user.erase", pseudonym, Value::Null, status);
+    app.store.user_erase(&id, &audit).await?;
+    let body = json!({"user_id": id.0, "status": "erasing"});
+    Ok(idempotency::answer(StatusCode::ACCEPTED, body))
 }
 
 /// The metrics that have events: leases are held.

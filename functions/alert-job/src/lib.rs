@@ -84,7 +84,12 @@ impl Job {
 
     /// Whether the message must come again.
     async fn handle(&self, message: &Message) -> Result<bool, Failure> {
-        match serde_json::from_str(&message.body)? {
+        let task = serde_json::from_str(&message.body)?;
+        let (AlertTask::Judge { user_id, .. } | AlertTask::Deliver { user_id, .. }) = &task;
+        if self.app.store.is_erased(user_id).await? {
+            return Ok(false);
+        }
+        match task {
             AlertTask::Judge { user_id, pk, sk } => self.judge_again(&user_id, &pk, &sk).await,
             AlertTask::Deliver { user_id, sk, way } => {
                 let key = AlertKey { user_id, sk };

@@ -21,6 +21,7 @@ pub mod request;
 pub mod stream;
 pub mod subject;
 pub mod telemetry;
+pub mod usage_message;
 pub mod verdict;
 pub mod webhook;
 

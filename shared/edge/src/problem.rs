@@ -232,6 +232,11 @@ impl Problem {
         Self::new(Code::Forbidden, detail)
     }
 
+    /// The user was erased.
+    pub fn erased() -> Self {
+        Self::new(Code::Gone, "The user was erased; nothing is kept of them any more.")
+    }
+
     /// A fault of ours.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
@@ -351,10 +356,10 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if error.retryable() {
-            Self::unavailable(error)
-        } else {
-            Self::internal(error)
+        match error {
+            StoreError::Erased => Self::erased(),
+            error if error.retryable() => Self::unavailable(error),
+            error => Self::internal(error),
         }
     }
 }

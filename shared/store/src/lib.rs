@@ -18,6 +18,8 @@ pub mod counter;
 mod denials;
 pub mod deployment;
 pub mod dev;
+pub mod erasure;
+pub mod erasure_sweep;
 pub mod error;
 pub mod event;
 pub mod event_list;
@@ -39,6 +41,7 @@ pub mod resolve;
 mod seal;
 pub mod sent;
 pub mod subscription;
+pub mod traces;
 pub mod track;
 pub mod track_batch;
 pub mod user_list;
@@ -75,6 +78,7 @@ pub struct Store {
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
     pub(crate) taken: Arc<judge::Taken>,
+    pub(crate) erased: Arc<erasure::Known>,
 }
 
 impl std::fmt::Debug for Store {
@@ -101,6 +105,7 @@ impl Store {
             gauge_queues: Arc::default(),
             secret: Arc::default(),
             taken: Arc::default(),
+            erased: Arc::default(),
         }
     }
 

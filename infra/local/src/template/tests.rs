@@ -45,7 +45,8 @@ fn the_template_is_understood_to_the_end() {
             "AlertsApi",
             "RelayJob",
             "AggregateJob",
-            "AlertJob"
+            "AlertJob",
+            "ErasureJob"
         ]
     );
     let handed = |mapping: &QueueMapping| {
