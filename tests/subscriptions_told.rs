@@ -47,9 +47,7 @@ async fn dead_letters(client: &Client) -> usize {
 }
 
 async fn audited(client: &Client) -> Vec<AuditRecord> {
-    let mut entries = client.store().audit_of_day(client.now()).await.expect("the log");
-    entries.retain(|entry| entry.target == "sub_u");
-    entries
+    client.audited("sub_u").await
 }
 
 async fn started() -> Client {
@@ -361,8 +359,7 @@ async fn wherever_it_stops_it_is_applied_once() {
                 stopped.go_on().await;
             }
             assert_eq!(client.get(&path, ADMIN).await.body, after, "{what} {wait}");
-            let mut entries = client.store().audit_of_day(client.now()).await.expect("the log");
-            entries.retain(|entry| own["subscription_id"] == json!(entry.target));
+            let entries = client.audited(own["subscription_id"].as_str().expect("an id")).await;
             assert_eq!(
                 entries.len(),
                 if what == "created" { 1 } else { 2 },

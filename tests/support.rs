@@ -7,7 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt as _, stream};
 use metering_domain::alert::{AlertStatus, AlertType, Severity};
 use metering_edge::aws::dynamodb_client;
-use metering_store::{Context, Store, Tables, alert::Alert, context::Source as _};
+use metering_store::{
+    Context, Store, Tables,
+    alert::Alert,
+    audit::{AuditQuery, AuditRecord},
+    context::Source as _,
+};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use usage_local::{Options, Stack};
@@ -267,6 +272,44 @@ impl Client {
         };
         let dynamodb = dynamodb_client(&self.stack.dynamodb_endpoint(), http_client);
         Store::new(dynamodb, tables, Context::new(Arc::new(self.stack.clock().clone())))
+    }
+
+    /// The whole audit log, oldest first.
+    pub async fn audit(&self) -> Vec<Value> {
+        let mut entries = self.all("/api/v1/usage/admin/audit-log?limit=200", "entries").await;
+        entries.reverse();
+        entries
+    }
+
+    /// All of a list that an administrator may see.
+    pub async fn all(&self, path: &str, name: &str) -> Vec<Value> {
+        let (mut found, mut page) = (Vec::new(), path.to_owned());
+        loop {
+            let listed = self.get(&page, ADMIN).await;
+            assert_eq!(listed.status, 200, "{listed:?}");
+            found.extend(listed.body[name].as_array().expect("a list").iter().cloned());
+            let Some(cursor) = listed.body["next_cursor"].as_str() else {
+                return found;
+            };
+            let and = if path.contains('?') { '&' } else { '?' };
+            page = format!("{path}{and}cursor={cursor}");
+        }
+    }
+
+    /// The audit entries of the present day about something, oldest first.
+    pub async fn audited(&self, target: &str) -> Vec<AuditRecord> {
+        let query = AuditQuery {
+            actor: None,
+            action: None,
+            target: Some(target.to_owned()),
+            from: self.now() - TimeDelta::days(1),
+            to: self.now() + TimeDelta::days(1),
+            before: None,
+            limit: 1_000,
+        };
+        let (mut entries, _) = self.store().audit_list(&query).await.expect("the log");
+        entries.reverse();
+        entries
     }
 
     /// What has left the stack.

@@ -1,10 +1,12 @@
 //! The public surface, on the real stack: one module per behaviour.
 
+mod admin_lists;
 mod after_the_write;
 mod aggregates;
 mod alerts;
 mod alerts_api;
 mod analytics_api;
+mod audit_log;
 mod bad_input;
 mod batches;
 mod books;
@@ -12,6 +14,7 @@ mod budgets;
 mod callers;
 mod cloud_events;
 mod counted_once;
+mod erasure;
 mod gauges;
 mod imports;
 mod interrupted;
@@ -34,5 +37,6 @@ mod subscriptions_told;
 mod support;
 mod times;
 mod unreliable;
+mod voids;
 mod webhooks;
 mod wire;

@@ -16,7 +16,7 @@ use crate::{
 const CALLS: &str = include_str!("calls.txt");
 
 /// What is documented and cannot be brought about here: operation, status and code, and why.
-const UNSEEN: [(&str, u16, &str, &str); 7] = [
+const UNSEEN: [(&str, u16, &str, &str); 8] = [
     (
         "commitReservation",
         409,
@@ -39,6 +39,7 @@ const UNSEEN: [(&str, u16, &str, &str); 7] = [
         "it takes a minute: see tests/reservations.rs",
     ),
     ("trackUsage", 422, "sealed", "it takes 85 days: see tests/aggregates.rs"),
+    ("voidEvent", 422, "sealed", "it takes 85 days: see tests/voids.rs"),
 ];
 /// A fault of ours: none is known, so none can be provoked.
 const INTERNAL: u16 = 500;

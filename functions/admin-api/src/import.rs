@@ -22,7 +22,7 @@ use metering_edge::{
     problem::{Code, FieldCode, FieldError, Problem},
     request::LinesBody,
 };
-use metering_store::{mutation::Committed, plan::Version};
+use metering_store::plan::Version;
 use serde_json::{Value, json};
 
 use crate::subscription::{self, Created};
@@ -78,18 +78,11 @@ pub async fn import(
     let Some(record) = record.filter(|_| body.to_string().len() <= RECORD_BYTES_MAX) else {
         return Ok(idempotency::answer(StatusCode::OK, body));
     };
-    let counts = json!({"created": body["created"], "existing": body["existing"], "failed": body["failed"]});
-    let audit_id = app.context.id("aud");
-    let audit = call.audit(
-        audit_id,
-        "subscription.import",
-        "import".to_owned(),
-        Value::Null,
-        counts,
-    );
-    match app.store.mutation_commit(Vec::new(), &audit, Some(&record)).await? {
-        Committed::Before => replayed_now(&app, &call, name.as_ref()).await,
-        Committed::Done | Committed::Unmet(_) => Ok(idempotency::answer(StatusCode::OK, body)),
+    // What each line changed has its own audit entry.
+    if app.store.record_put(&record, call.info.now).await? {
+        Ok(idempotency::answer(StatusCode::OK, body))
+    } else {
+        replayed_now(&app, &call, name.as_ref()).await
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod adjustment;
 mod api_key;
+mod audit;
 mod import;
 mod metric_type;
 mod plan;
@@ -10,6 +11,8 @@ mod quota;
 mod renewal;
 mod statement;
 mod subscription;
+mod usage;
+mod user;
 
 use std::sync::Arc;
 
@@ -39,6 +42,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))
         .route("/api/v1/usage/admin/statements", get(statement::list))
+        .route("/api/v1/usage/admin/audit-log", get(audit::list))
+        .route("/api/v1/usage/admin/metrics", get(usage::list))
+        .route("/api/v1/usage/admin/users", get(user::list))
+        .route("/api/v1/usage/admin/users/{id}", delete(user::erase))
         .route("/api/v1/usage/admin/plans", get(plan::list))
         .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))
         .route(

@@ -185,8 +185,8 @@ pub async fn put(
                 let sent = app.store.plan_put(&plan, before.as_ref(), &audit, record.as_ref());
                 sent.await?
             }
-            (None, None) => Committed::Done,
-            (None, record) => app.store.mutation_commit(Vec::new(), &audit, record.as_ref()).await?,
+            (None, Some(record)) if !app.store.record_put(&record, call.info.now).await? => Committed::Before,
+            (None, _) => Committed::Done,
         };
         match committed {
             Committed::Done => return Ok(idempotency::answer(StatusCode::OK, body)),

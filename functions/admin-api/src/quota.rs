@@ -186,17 +186,13 @@ pub async fn reset(State(app): State<Arc<App>>, call: Call) -> Result<Response, 
     );
     let done = reset_all(&app, &call, &target, &metrics, name.as_ref()).await?;
     let body = json!({"message": "Quota reset", "user_id": target.user_id, "subscription_id": target.subscription_id, "reset": done});
-    let audit = call.audit(
-        app.context.id("aud"),
-        "quota.reset_request",
-        target.subscription_id.clone(),
-        Value::Null,
-        body.clone(),
-    );
+    // Each counter that was reset has its own audit entry.
     let record = record(name.as_ref(), StatusCode::OK, &body);
-    match app.store.mutation_commit(Vec::new(), &audit, record.as_ref()).await? {
-        Committed::Before => replayed_now(&app, &call, name.as_ref()).await,
-        Committed::Done | Committed::Unmet(_) => Ok(idempotency::answer(StatusCode::OK, body)),
+    match record {
+        Some(record) if !app.store.record_put(&record, call.info.now).await? => {
+            replayed_now(&app, &call, name.as_ref()).await
+        }
+        _ => Ok(idempotency::answer(StatusCode::OK, body)),
     }
 }
 

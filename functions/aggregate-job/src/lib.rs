@@ -74,7 +74,11 @@ pub fn handler(app: Arc<App>) -> Result<Invoke, ConfigError> {
 impl Job {
     async fn run(&self, event: &str) -> Result<String, Failure> {
         let messages = queue::messages(event)?;
-        let (asked, mut again) = gather(&messages);
+        let (mut asked, mut again) = gather(&messages);
+        // Of an erased user nothing is computed any more, whatever still asks for it.
+        let users = asked.iter().map(|one| one.user_id.clone()).collect();
+        let erased = self.app.store.erased_among(users).await?;
+        asked.retain(|one| !erased.contains(&one.user_id));
         let watched = self.rates(&asked).await;
         let outcomes = stream::iter(asked)
             .map(|asked| self.hour(asked, &watched))

@@ -18,6 +18,9 @@ impl Job {
         let mut failed = Vec::new();
         let mut sent = 0_u32;
         for digest in due {
+            if self.app.store.is_erased(&digest.user_id).await? {
+                continue;
+            }
             match self.send_digest(&digest).await? {
                 Tried::Accepted => {
                     self.app.store.digest_done(&digest).await?;

@@ -27,7 +27,7 @@ use metering_store::{
     StoreError,
     alert::AlertKey,
     judge::Judged,
-    keys::{CounterKey, Owner},
+    keys::{self, CounterKey, Owner},
     statement::StatementKey,
 };
 use serde_json::Value;
@@ -87,7 +87,17 @@ impl Job {
 
     /// Whether the message must come again.
     async fn handle(&self, message: &Message) -> Result<bool, Failure> {
-        match serde_json::from_str(&message.body)? {
+        let task = serde_json::from_str(&message.body)?;
+        let user = match &task {
+            AlertTask::Judge { user_id, .. } | AlertTask::Deliver { user_id, .. } => Some(user_id.as_str()),
+            AlertTask::Publish { pk, .. } => keys::statements_of(pk),
+        };
+        if let Some(user) = user
+            && self.app.store.is_erased(user).await?
+        {
+            return Ok(false);
+        }
+        match task {
             AlertTask::Judge { user_id, pk, sk } => self.judge_again(&user_id, &pk, &sk).await,
             AlertTask::Publish { pk, sk } => {
                 self.publish(&StatementKey { pk, sk }).await?;

@@ -3,7 +3,8 @@
 //!
 //! Delivered twice: identities find what the first delivery stored; without a key the message's id
 //! and the position in it are the identity. Dies half-way: the messages come again. What can never
-//! be counted goes to the dead-letter queue with its reasons, the rest of its message counts.
+//! be counted goes to the dead-letter queue with its reasons, the rest of its message counts. What
+//! names an erased user goes nowhere.
 
 mod dead_letter;
 mod message;
@@ -14,11 +15,13 @@ use metering_edge::{
     App,
     config::ConfigError,
     lambda::Invoke,
-    problem::Problem,
+    problem::{Code, Problem},
     queue::{self, Message},
+    usage_message::{self, Left},
     verdict::refusal,
 };
-use metering_store::event::Draft;
+use metering_store::{StoreError, event::Draft};
+use serde_json::Value;
 
 use crate::{
     dead_letter::{DeadLetters, Fault},
@@ -47,12 +50,17 @@ async fn run(
     let mut outcomes = app.store.track_batch(&drafts).await.into_iter();
     let mut again = Vec::new();
     for one in received {
-        let (mut faults, mut unknown) = (Vec::new(), false);
+        let (mut faults, mut unknown, mut dropped) = (Vec::new(), false, 0_usize);
         for (position, element) in one.elements.iter().enumerate() {
             let problem = match element {
                 Element::Wrong(problem) => Some(Arc::clone(problem)),
                 Element::Draft(draft) => match outcomes.next() {
                     Some(Ok(tracked)) => match refusal(app, draft, &tracked, "/metric_value").await {
+                        // A dead letter would keep the name.
+                        Ok(Some(refused)) if refused.code() == Code::Gone => {
+                            dropped += 1;
+                            None
+                        }
                         Ok(refused) => refused.map(Arc::new),
                         Err(problem) => {
                             unknown = true;
@@ -70,8 +78,15 @@ async fn run(
             };
             faults.extend(problem.map(|problem| Fault { position, problem }));
         }
+        if dropped > 0 {
+            tracing::info!(
+                message_id = one.message.id,
+                dropped,
+                "elements of erased users were dropped"
+            );
+        }
         // What is not known is asked again first; then what is wrong is still wrong.
-        if unknown || !settled(letters, &one.message, &faults, one.elements.len()).await {
+        if unknown || !settled(app, letters, &one.message, &faults, one.elements.len()).await {
             again.push(one.delivery);
         }
     }
@@ -79,11 +94,16 @@ async fn run(
 }
 
 /// Puts a message with faults aside; whether that is done.
-async fn settled(letters: &DeadLetters, message: &Message, faults: &[Fault], of: usize) -> bool {
+async fn settled(app: &App, letters: &DeadLetters, message: &Message, faults: &[Fault], of: usize) -> bool {
     if faults.is_empty() {
         return true;
     }
-    match letters.put(message, faults, of).await {
+    let put = match without_erased(app, message).await {
+        Ok(Some(left)) => letters.put(&left, faults, of).await,
+        Ok(None) => return true,
+        Err(error) => Err(error.into()),
+    };
+    match put {
         Ok(()) => {
             tracing::warn!(
                 message_id = message.id,
@@ -98,6 +118,20 @@ async fn settled(letters: &DeadLetters, message: &Message, faults: &[Fault], of:
             false
         }
     }
+}
+
+/// A message without what it says of erased users; nothing if it says no more.
+async fn without_erased(app: &App, message: &Message) -> Result<Option<Message>, StoreError> {
+    let erased = app.store.erased_among(usage_message::users(&message.body)).await?;
+    let goes = |element: &Value| usage_message::user(element).is_some_and(|user| erased.contains(&user));
+    Ok(match usage_message::without(&message.body, goes) {
+        Left::All => Some(message.clone()),
+        Left::Some(body) => Some(Message {
+            body,
+            ..message.clone()
+        }),
+        Left::Nothing => None,
+    })
 }
 
 fn log(message: &Message, problem: &Problem) {

@@ -100,6 +100,13 @@ impl Job {
     /// Does what an event tells.
     pub(crate) async fn take(&self, told: Told, detail: &Value) -> Result<String, Failure> {
         let now = self.app.context.now();
+        // A dead letter would keep the name of a user who was erased.
+        if let Some(user) = detail["user_id"].as_str()
+            && self.app.store.is_erased(user).await?
+        {
+            tracing::warn!("an event about a user who was erased is dropped");
+            return Ok(json!({"applied": false}).to_string());
+        }
         let message = self.read(told, detail, now).await?;
         let applied = match told {
             Told::Created => self.created(&message, now).await?,

@@ -14,7 +14,7 @@ mod page;
 mod send;
 mod statement;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use metering_edge::{
     App,
@@ -22,7 +22,7 @@ use metering_edge::{
     lambda::Invoke,
     stream::{self, Kind, Record},
 };
-use metering_store::{StoreError, alert::Alert, counter::Counter, event::Event};
+use metering_store::{StoreError, alert::Alert, counter::Counter, event::Event, keys};
 
 use crate::{counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox, statement::Statements};
 
@@ -68,7 +68,10 @@ struct Gathered {
 impl Relay {
     async fn run(&self, event: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let records = stream::records(event)?;
-        let gathered = self.gather(&records);
+        // What streams keep of an erased user, or tell once more, must not bring anything back.
+        let users = records.iter().filter_map(user_of).collect();
+        let erased = self.app.store.erased_among(users).await?;
+        let gathered = self.gather(&records, &erased);
         let mut faults = gathered.faults;
         faults.extend(self.pass_hours(&gathered.hours).await);
         faults.extend(self.judge(gathered.counters).await);
@@ -86,9 +89,12 @@ impl Relay {
         Ok(stream::answer(again.and_then(|_| records.first())))
     }
 
-    fn gather(&self, records: &[Record]) -> Gathered {
+    fn gather(&self, records: &[Record], erased: &HashSet<String>) -> Gathered {
         let mut gathered = Gathered::default();
         for (index, record) in records.iter().enumerate() {
+            if user_of(record).is_some_and(|user| erased.contains(&user)) {
+                continue;
+            }
             let taken = if record.table == self.app.config.tables.events {
                 gathered.event(index, record)
             } else {
@@ -107,6 +113,10 @@ impl Relay {
     /// What becomes of a failure: the first record that must come again, or none if its records were
     /// put aside.
     async fn settle(&self, records: &[Record], fault: Fault) -> Option<usize> {
+        // Erased since this was asked: a dead letter would keep the name.
+        if matches!(fault.error, StoreError::Erased) {
+            return None;
+        }
         log(&fault.error, fault.records.len());
         let first = fault.records.iter().copied().min();
         if fault.error.retryable() {
@@ -120,6 +130,11 @@ impl Relay {
         }
         None
     }
+}
+
+/// Whose a record is.
+fn user_of(record: &Record) -> Option<String> {
+    record.new.get("user_id")?.as_s().ok().cloned()
 }
 
 fn log(error: &(dyn std::error::Error + 'static), records: usize) {
@@ -155,10 +170,13 @@ impl Gathered {
             };
             self.counters
                 .changed(index, old.as_ref(), &Counter::from_item(&record.new)?);
-        } else if record.kind == Kind::Insert && metering_store::keys::alerts_of(pk).is_some() {
+        } else if record.kind == Kind::Insert && keys::alerts_of(pk).is_some() {
             self.alerts.push((index, Alert::from_item(&record.new)?));
-        } else if record.kind == Kind::Insert && metering_store::keys::statements_of(pk).is_some() {
-            self.statements.add(index, pk, sk);
+        } else if record.kind == Kind::Insert && keys::statements_of(pk).is_some() {
+            // What is rewritten under a pseudonym was published before.
+            if !record.new.contains_key(keys::ANONYMISED) {
+                self.statements.add(index, pk, sk);
+            }
         }
         Ok(())
     }

@@ -68,6 +68,7 @@ impl Relay {
     async fn settle_pages(&self, draft: &Draft, tracked: Tracked, voided: bool) -> Result<(), StoreError> {
         match tracked {
             Tracked::Recorded(..) | Tracked::Duplicate(..) => {}
+            Tracked::Erased => return Ok(()),
             refused => {
                 return Err(StoreError::Refused {
                     operation: "derive_pages",

@@ -58,7 +58,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
         |metric| vec![metric.metric_type],
     );
     let query = EventQuery {
-        owner: target.owner.clone(),
+        owners: vec![target.owner.clone()],
         metrics,
         from,
         to,

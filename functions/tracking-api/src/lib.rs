@@ -9,6 +9,7 @@ mod quota;
 mod reservation;
 mod track;
 mod track_batch;
+mod void;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/reservations/{id}/release", post(reservation::release))
         .route("/api/v1/usage/reservations/{id}/renew", post(reservation::renew))
         .route("/api/v1/usage/events", get(event::list))
-        .route("/api/v1/usage/events/{id}", get(event::get));
+        .route("/api/v1/usage/events/{id}", get(event::get))
+        .route("/api/v1/usage/events/{id}/void", post(void::void));
     metering_edge::request::router(app, routes)
 }

@@ -89,7 +89,7 @@ impl Authenticator {
         }
         match credentials.trim() {
             key if key.starts_with("mk_") => self.service(store, key, now).await,
-            token => self.user(token, now).await,
+            token => self.user(store, token, now).await,
         }
     }
 
@@ -136,15 +136,19 @@ impl Authenticator {
         Ok(key)
     }
 
-    async fn user(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, Problem> {
+    async fn user(&self, store: &Store, token: &str, now: DateTime<Utc>) -> Result<Caller, Problem> {
         let Some(jwks) = &self.jwks else {
             return Err(refused("No user tokens are accepted here."));
         };
         match jwks.verify(token, now).await {
-            Ok(claims) => Ok(Caller::User {
-                admin: claims.has_scope(Scope::Admin.as_str()),
-                id: claims.sub,
-            }),
+            Ok(claims) => {
+                let admin = claims.has_scope(Scope::Admin.as_str());
+                // Whatever an administrator changes is noted under their name.
+                if admin && store.is_erased(&claims.sub).await? {
+                    return Err(refused("The administrator was erased."));
+                }
+                Ok(Caller::User { admin, id: claims.sub })
+            }
             Err(jwks::Refusal::Token(detail)) => Err(refused(detail)),
             Err(jwks::Refusal::Keys(source)) => Err(Problem::unavailable(source)),
         }

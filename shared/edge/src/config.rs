@@ -14,6 +14,9 @@ pub const VARIABLES: &[&str] = &[
     "AGGREGATION_QUEUE_URL",
     "ALERT_QUEUE_URL",
     "RELAY_DEAD_LETTERS_URL",
+    "AGGREGATION_DEAD_LETTERS_URL",
+    "ALERT_DEAD_LETTERS_URL",
+    "LIFECYCLE_DEAD_LETTERS_URL",
     "EVENT_BUS_NAME",
     "MAIL_SENDER",
 ];
@@ -32,6 +35,9 @@ pub struct Config {
     aggregation_queue_url: Option<String>,
     alert_queue_url: Option<String>,
     relay_dead_letters_url: Option<String>,
+    aggregation_dead_letters_url: Option<String>,
+    alert_dead_letters_url: Option<String>,
+    lifecycle_dead_letters_url: Option<String>,
     event_bus_name: Option<String>,
     mail_sender: Option<String>,
 }
@@ -75,6 +81,9 @@ impl Config {
             aggregation_queue_url: optional("AGGREGATION_QUEUE_URL"),
             alert_queue_url: optional("ALERT_QUEUE_URL"),
             relay_dead_letters_url: optional("RELAY_DEAD_LETTERS_URL"),
+            aggregation_dead_letters_url: optional("AGGREGATION_DEAD_LETTERS_URL"),
+            alert_dead_letters_url: optional("ALERT_DEAD_LETTERS_URL"),
+            lifecycle_dead_letters_url: optional("LIFECYCLE_DEAD_LETTERS_URL"),
             event_bus_name: optional("EVENT_BUS_NAME"),
             mail_sender: optional("MAIL_SENDER"),
         })
@@ -103,6 +112,21 @@ impl Config {
     /// Where records of streams are put that cannot be passed on.
     pub fn relay_dead_letters_url(&self) -> Result<String, ConfigError> {
         needed(&self.relay_dead_letters_url, "RELAY_DEAD_LETTERS_URL")
+    }
+
+    /// Where hours are put that cannot be computed.
+    pub fn aggregation_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.aggregation_dead_letters_url, "AGGREGATION_DEAD_LETTERS_URL")
+    }
+
+    /// Where alerts are put that cannot be delivered.
+    pub fn alert_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.alert_dead_letters_url, "ALERT_DEAD_LETTERS_URL")
+    }
+
+    /// Where events about subscriptions are put that cannot be taken.
+    pub fn lifecycle_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.lifecycle_dead_letters_url, "LIFECYCLE_DEAD_LETTERS_URL")
     }
 
     /// The event bus that is told what happened here, by name or ARN.
@@ -144,6 +168,9 @@ mod tests {
             (empty.usage_events_dead_letters_url(), "USAGE_EVENTS_DEAD_LETTERS_URL"),
             (empty.aggregation_queue_url(), "AGGREGATION_QUEUE_URL"),
             (empty.alert_queue_url(), "ALERT_QUEUE_URL"),
+            (empty.aggregation_dead_letters_url(), "AGGREGATION_DEAD_LETTERS_URL"),
+            (empty.alert_dead_letters_url(), "ALERT_DEAD_LETTERS_URL"),
+            (empty.lifecycle_dead_letters_url(), "LIFECYCLE_DEAD_LETTERS_URL"),
             (empty.event_bus_name(), "EVENT_BUS_NAME"),
             (empty.mail_sender(), "MAIL_SENDER"),
         ] {
@@ -155,6 +182,8 @@ mod tests {
             full.usage_events_dead_letters_url(),
             full.aggregation_queue_url(),
             full.alert_queue_url(),
+            full.aggregation_dead_letters_url(),
+            full.alert_dead_letters_url(),
             full.event_bus_name(),
             full.mail_sender(),
         ] {

@@ -22,6 +22,7 @@ pub mod stream;
 pub mod subject;
 pub mod subscription;
 pub mod telemetry;
+pub mod usage_message;
 pub mod verdict;
 pub mod webhook;
 

@@ -32,6 +32,10 @@ pub enum Code {
     ReservationClosed,
     /// The reservation was not committed in time.
     ReservationExpired,
+    /// The period is closed: its statement is written.
+    PeriodClosed,
+    /// The user was erased, or is being erased.
+    Gone,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is of a type that is not read here.
@@ -84,6 +88,8 @@ impl Code {
                 StatusCode::CONFLICT,
                 "Subscription is not active",
             ),
+            Self::PeriodClosed => ("period_closed", StatusCode::CONFLICT, "Period is closed"),
+            Self::Gone => ("gone", StatusCode::GONE, "It was here and is no more"),
             Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body is too large"),
             Self::UnsupportedMediaType => (
                 "unsupported_media_type",
@@ -243,6 +249,11 @@ impl Problem {
         Self::new(Code::Forbidden, detail)
     }
 
+    /// The user was erased.
+    pub fn erased() -> Self {
+        Self::new(Code::Gone, "The user was erased; nothing is kept of them any more.")
+    }
+
     /// A fault of ours.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
@@ -362,10 +373,10 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if error.retryable() {
-            Self::unavailable(error)
-        } else {
-            Self::internal(error)
+        match error {
+            StoreError::Erased => Self::erased(),
+            error if error.retryable() => Self::unavailable(error),
+            error => Self::internal(error),
         }
     }
 }

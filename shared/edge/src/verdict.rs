@@ -35,6 +35,7 @@ pub async fn refusal(app: &App, draft: &Draft, tracked: &Tracked, pointer: &str)
             Code::SubscriptionInactive,
             "The user has no active subscription for enforced usage.",
         ),
+        Tracked::Erased => Problem::erased(),
         Tracked::HourFinal => Problem::new(
             Code::Sealed,
             "The hour of the timestamp is final: its first event was received more than 85 days ago.",

@@ -87,6 +87,14 @@ impl Account {
     }
 }
 
+impl Account {
+    /// All whose counters are the user's: the implicit subscription and each of the others.
+    pub fn owners(&self, user_id: &str) -> Vec<Owner> {
+        let own = self.subscriptions.iter().map(|one| Owner::Subscription(one.id.clone()));
+        std::iter::once(Owner::None(user_id.to_owned())).chain(own).collect()
+    }
+}
+
 /// An entry of the list of subscriptions.
 pub(crate) fn entry(id: &str, status: Status, cancel_at: Option<DateTime<Utc>>) -> AttributeValue {
     let mut item = Item::from([("id".into(), s(id)), ("status".into(), s(status.as_str()))]);

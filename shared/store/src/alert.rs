@@ -351,7 +351,7 @@ impl Store {
             }
             let steps = items.len();
             if let Some(record) = record(&moved) {
-                items.push(self.put_record(&record, now)?);
+                items.push(self.put_record(&record, now).await?);
             }
             if items.is_empty() {
                 return Ok(Some(Moved::Done(Box::new(moved))));

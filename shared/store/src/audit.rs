@@ -2,7 +2,7 @@
 //! transaction as the change; never edited.
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::{
@@ -86,29 +86,122 @@ pub struct AuditRecord {
     pub before: Value,
     /// The state after it.
     pub after: Value,
+    /// Why, if somebody said.
+    pub reason: Option<String>,
+    /// From which address.
+    pub ip: Option<String>,
+    /// In which request.
+    pub request_id: String,
 }
 
+/// Which entries to list: newest first.
+#[derive(Debug, Clone)]
+pub struct AuditQuery {
+    /// Only of whoever has this id.
+    pub actor: Option<String>,
+    /// Only of this action.
+    pub action: Option<String>,
+    /// Only about this.
+    pub target: Option<String>,
+    /// From when on.
+    pub from: DateTime<Utc>,
+    /// Until when, exclusive.
+    pub to: DateTime<Utc>,
+    /// Only what lies before this sort key.
+    pub before: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl AuditQuery {
+    fn fits(&self, record: &AuditRecord) -> bool {
+        let text = |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|wanted| wanted == own);
+        text(&self.actor, &record.actor_id) && text(&self.action, &record.action) && text(&self.target, &record.target)
+    }
+
+    /// The day to begin with, and the sort key before which its entries lie.
+    fn first(&self) -> Option<(DateTime<Utc>, String)> {
+        let end = keys::instant(self.to);
+        let before = match &self.before {
+            Some(before) => before.min(&end).clone(),
+            None => end,
+        };
+        let at = before.split('#').next().and_then(keys::parse_instant)?;
+        // Nothing of a day lies before its first instant.
+        let whole = before.contains('#');
+        Some((day_of(if whole { at } else { at - TimeDelta::milliseconds(1) }), before))
+    }
+}
+
+/// How many queries one listing sends: a day without entries takes one.
+const LIST_PAGES_MAX: usize = 40;
+/// Entries that one query reads while it looks for those that are meant.
+const PAGE: i32 = 200;
+
 impl Store {
-    /// The entries of one UTC day, oldest first.
-    pub async fn audit_of_day(&self, day: DateTime<Utc>) -> Result<Vec<AuditRecord>, StoreError> {
-        let mut pages = self
+    /// Entries, newest first, and the sort key to go on from if there may be more.
+    pub async fn audit_list(&self, query: &AuditQuery) -> Result<(Vec<AuditRecord>, Option<String>), StoreError> {
+        let Some((mut day, mut before)) = query.first() else {
+            return Ok((Vec::new(), None));
+        };
+        let from = keys::instant(query.from);
+        let mut found = Vec::new();
+        for _ in 0..LIST_PAGES_MAX {
+            if before <= from {
+                return Ok((found, None));
+            }
+            let (page, more) = self.audit_page(day, &from, &before).await?;
+            for (sk, record) in page {
+                if found.len() == query.limit {
+                    return Ok((found, Some(before)));
+                }
+                found.extend(query.fits(&record).then_some(record));
+                before = sk;
+            }
+            if !more {
+                before = keys::instant(day);
+                day -= TimeDelta::days(1);
+            }
+        }
+        Ok((found, Some(before)))
+    }
+
+    /// Entries of one UTC day between two sort keys, newest first, with their own, and whether there
+    /// are more.
+    async fn audit_page(
+        &self,
+        day: DateTime<Utc>,
+        from: &str,
+        before: &str,
+    ) -> Result<(Vec<(String, AuditRecord)>, bool), StoreError> {
+        let page = self
             .dynamodb
             .query()
             .table_name(&self.tables.state)
-            .key_condition_expression("pk = :pk")
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :before")
             .expression_attribute_values(":pk", s(keys::audit_pk(day)))
+            .expression_attribute_values(":from", s(from))
+            .expression_attribute_values(":before", s(before))
+            .scan_index_forward(false)
             .consistent_read(true)
+            .limit(PAGE)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .into_paginator()
-            .items()
-            .send();
-        let mut entries = Vec::new();
-        while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| failed("audit_of_day", error))?;
-            entries.push(record(&Reader::new(&item, "audit entry"))?);
-        }
-        Ok(entries)
+            .send()
+            .await
+            .map_err(|error| failed("audit_list", error))?;
+        let more = page.last_evaluated_key().is_some();
+        let entries = page.items.unwrap_or_default().into_iter().map(|item| {
+            let read = Reader::new(&item, "audit entry");
+            Ok((read.text("sk")?, record(&read)?))
+        });
+        let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
+        // Both ends of BETWEEN are inclusive.
+        Ok((entries.into_iter().filter(|(sk, _)| sk != before).collect(), more))
     }
+}
+
+fn day_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
 fn record(read: &Reader<'_>) -> Result<AuditRecord, StoreError> {
@@ -122,5 +215,8 @@ fn record(read: &Reader<'_>) -> Result<AuditRecord, StoreError> {
         target: read.text("target")?,
         before: json("before")?,
         after: json("after")?,
+        reason: read.text_opt("reason")?,
+        ip: read.text_opt("ip")?,
+        request_id: read.text("request_id")?,
     })
 }

@@ -251,7 +251,7 @@ impl Store {
             .expression_attribute_values(":life", int((after.held_until + RETENTION).timestamp()));
         let mut items = vec![update(renewal)?];
         if let Some(record) = record {
-            items.push(self.put_record(record, now)?);
+            items.push(self.put_record(record, now).await?);
         }
         self.transact("reservation_renew", items).await
     }

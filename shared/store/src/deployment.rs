@@ -1,17 +1,19 @@
-//! What one deployment has for itself: a secret that authenticates cursors. Made by whoever needs
-//! it first, kept in the State table, so that no operator has to.
+//! What one deployment has for itself: a secret that authenticates cursors and makes pseudonyms. Made
+//! by whoever needs it first, kept in the State table, so that no operator has to.
 
 use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnConsumedCapacity},
 };
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use tokio::sync::OnceCell;
 
 use crate::{
     Store, StoreError,
     error::failed,
     item::{Item, Reader, bytes, s},
-    keys::DEPLOYMENT,
+    keys::{DEPLOYMENT, hex},
     mutation::ONLY,
 };
 
@@ -25,6 +27,12 @@ impl Store {
             .get_or_try_init(|| self.secret_load())
             .await
             .map(Vec::as_slice)
+    }
+
+    /// What a text is here and nowhere else: 64 hexadecimal digits, from which nobody without the
+    /// secret can tell the text, not even by trying.
+    pub(crate) async fn keyed(&self, purpose: &str, text: &str) -> Result<String, StoreError> {
+        digits(self.deployment_secret().await?, purpose, text)
     }
 
     async fn secret_load(&self) -> Result<Vec<u8>, StoreError> {
@@ -67,4 +75,17 @@ impl Store {
             .map(|item| Reader::new(item, "deployment").bytes("secret").map(<[u8]>::to_vec))
             .transpose()
     }
+}
+
+/// HMAC-SHA256 of a text for a purpose.
+pub(crate) fn digits(secret: &[u8], purpose: &str, text: &str) -> Result<String, StoreError> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|error| StoreError::Refused {
+        operation: "keyed",
+        source: Box::new(error),
+    })?;
+    for part in [purpose, text] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    Ok(hex(&mac.finalize().into_bytes()))
 }

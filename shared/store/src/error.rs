@@ -28,6 +28,9 @@ pub enum StoreError {
         #[source]
         source: Source,
     },
+    /// The user was erased: nothing is kept of them any more.
+    #[error("the user was erased")]
+    Erased,
     /// An item is not what this version writes.
     #[error("stored {what} cannot be read: attribute {attribute}")]
     Corrupt {
@@ -51,7 +54,7 @@ impl StoreError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { .. } | Self::Corrupt { .. } => false,
+            Self::Refused { .. } | Self::Erased | Self::Corrupt { .. } => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use chrono::{DateTime, Utc};
-use futures::future::try_join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     Store, StoreError,
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct EventQuery {
     /// Whose.
-    pub owner: Owner,
+    pub owners: Vec<Owner>,
     /// Of which metrics.
     pub metrics: Vec<String>,
     /// From when on, inclusive.
@@ -33,11 +33,13 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
+/// How many pages of keys are read at once.
+const WIDTH: usize = 32;
 /// How many pages of keys one listing reads while a filter leaves it unfilled.
 const LIST_PAGES_MAX: usize = 5;
 
 impl Store {
-    /// Events of one owner, newest first, and the sort key to go on from if there may be more.
+    /// Events of some owners, newest first, and the sort key to go on from if there may be more.
     /// Read from the index, so an event may be missing for some milliseconds after its insertion.
     pub async fn event_list(
         &self,
@@ -68,11 +70,15 @@ impl Store {
 
     /// The next sort keys over all metrics, newest first, and whether there may be more.
     async fn event_keys(&self, query: &EventQuery, before: Option<&str>) -> Result<(Vec<String>, bool), StoreError> {
-        let pages = query
-            .metrics
-            .iter()
-            .map(|metric| self.event_keys_of(query, metric, before));
-        let mut keys: Vec<String> = try_join_all(pages).await?.into_iter().flatten().collect();
+        let mut partitions = Vec::new();
+        for owner in &query.owners {
+            partitions.extend(query.metrics.iter().map(|metric| owner.events_ix_pk(metric)));
+        }
+        let pages = stream::iter(partitions)
+            .map(|partition| self.event_keys_of(query, partition, before))
+            .buffer_unordered(WIDTH);
+        let pages: Vec<Vec<String>> = pages.try_collect().await?;
+        let mut keys: Vec<String> = pages.into_iter().flatten().collect();
         keys.sort_unstable_by(|a, b| b.cmp(a));
         let more = keys.len() >= query.limit;
         keys.truncate(query.limit);
@@ -82,7 +88,7 @@ impl Store {
     async fn event_keys_of(
         &self,
         query: &EventQuery,
-        metric: &str,
+        partition: String,
         before: Option<&str>,
     ) -> Result<Vec<String>, StoreError> {
         let until = keys::event_ix_bound(query.to);
@@ -99,7 +105,7 @@ impl Store {
             .table_name(&self.tables.events)
             .index_name("by_time")
             .key_condition_expression("ix_pk = :pk AND ix_sk BETWEEN :from AND :end")
-            .expression_attribute_values(":pk", s(query.owner.events_ix_pk(metric)))
+            .expression_attribute_values(":pk", s(partition))
             .expression_attribute_values(":from", s(from))
             .expression_attribute_values(":end", s(end))
             .projection_expression("ix_sk")
@@ -131,5 +137,28 @@ impl Store {
             }
         }
         Ok(events)
+    }
+
+    /// When the newest event of an owner and metric happened. From the index, and only its newest key.
+    pub(crate) async fn last_event_at(&self, owner: &Owner, metric: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let page = self
+            .dynamodb
+            .query()
+            .table_name(&self.tables.events)
+            .index_name("by_time")
+            .key_condition_expression("ix_pk = :pk")
+            .expression_attribute_values(":pk", s(owner.events_ix_pk(metric)))
+            .projection_expression("ix_sk")
+            .scan_index_forward(false)
+            .limit(1)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| failed("last_event_at", error))?;
+        let newest = page
+            .items()
+            .first()
+            .map(|item| Reader::new(item, "event").text("ix_sk"));
+        Ok(newest.transpose()?.as_deref().and_then(keys::event_ix_instant))
     }
 }

@@ -172,7 +172,7 @@ impl Store {
             Claim { watched, id }
         });
         let open = self.unclaimed(claims.collect()).await?;
-        let open = self.armed(open, &period, changes).await?;
+        let open = self.armed(open, user_id, &period, changes).await?;
         if open.is_empty() {
             return Ok(Judged::Done);
         }
@@ -251,6 +251,7 @@ impl Store {
     async fn armed<'a>(
         &self,
         claims: Vec<Claim<'a>>,
+        user_id: &str,
         period: &Period,
         changes: &[Change],
     ) -> Result<Vec<Claim<'a>>, StoreError> {
@@ -270,23 +271,24 @@ impl Store {
                 .find(|change| change.at > own.since && claim.watched.reached(change.after));
             let Some(change) = telling else { continue };
             if claim.watched.reached(change.before) {
-                self.mark(keys::locator(&claim.id)).await?;
+                self.mark(keys::locator(&claim.id), user_id).await?;
                 self.taken.add(claim.id);
             } else {
-                self.mark(keys::armed(&claim.id)).await?;
+                self.mark(keys::armed(&claim.id), user_id).await?;
                 open.push(claim);
             }
         }
         Ok(open)
     }
 
-    /// Puts an item that only says that it is there.
-    async fn mark(&self, pk: String) -> Result<(), StoreError> {
+    /// Puts an item that only says that it is there, and whose it is.
+    async fn mark(&self, pk: String, user_id: &str) -> Result<(), StoreError> {
         self.dynamodb
             .put_item()
             .table_name(&self.tables.state)
             .item("pk", s(pk))
             .item("sk", s(ONLY))
+            .item("user_id", s(user_id))
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await

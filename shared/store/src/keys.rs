@@ -247,6 +247,9 @@ pub fn statements_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(STATEMENTS)
 }
 
+/// The attribute of what stays of an erased user under a pseudonym: since when.
+pub const ANONYMISED: &str = "anonymised_at";
+
 /// The kind under which statements are listed over all users.
 pub const STATEMENT_KIND: &str = "statement";
 
@@ -290,6 +293,72 @@ pub fn hours(owner: &Owner, metric: &str) -> String {
 /// The partition of an owner's UTC days of one metric, by their start.
 pub fn days(owner: &Owner, metric: &str) -> String {
     format!("DAY#{}", owner.events_ix_pk(metric))
+}
+
+/// The tombstone of an erased user, by the digits of a keyed hash of the id.
+pub fn erasure(digits: &str) -> String {
+    format!("{ERASURE}{digits}")
+}
+
+const ERASURE: &str = "ERA#";
+
+/// The kind of what waits for the erasing of a user.
+pub const ERASURES: &str = "erasure";
+
+/// What a partition is made of, as far as erasing a user goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Audit entries: they stay, without saying of whom.
+    Audit,
+    /// Statements: they stay, without saying of whom.
+    Statement,
+    /// The answer to a request, which may name anybody.
+    Answer,
+    /// The tombstone of an erased user.
+    Tombstone,
+    /// Anything else: it goes with whoever it belongs to.
+    Nothing,
+}
+
+/// What becomes of the items of a partition whose user is erased.
+pub fn remains(pk: &str) -> Remains {
+    match pk.split_once('#').map_or(pk, |(kind, _)| kind) {
+        "AUD" => Remains::Audit,
+        "STM" => Remains::Statement,
+        "IDM" => Remains::Answer,
+        "ERA" => Remains::Tombstone,
+        _ => Remains::Nothing,
+    }
+}
+
+/// Whom a key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A user.
+    User(&'a str),
+    /// A subscription.
+    Subscription(&'a str),
+}
+
+/// Whose a partition is, as far as its key says; of others an attribute does.
+pub fn subject_of(pk: &str) -> Option<Subject<'_>> {
+    let (kind, rest) = pk.split_once('#')?;
+    match kind {
+        "SUB" => Some(Subject::Subscription(rest)),
+        "NONE" | "NTF" | "ALR" | "SNT" | "STM" => Some(Subject::User(rest)),
+        "LED" => subject_of(rest),
+        "HRS" | "DAY" => subject_of_series(rest),
+        "CDN" => subject_of(rest.splitn(3, '#').nth(2)?),
+        _ => None,
+    }
+}
+
+/// Whose a partition of the index `by_time` is.
+pub fn subject_of_series(ix_pk: &str) -> Option<Subject<'_>> {
+    match ix_pk.split_once('#')? {
+        (NONE, rest) => Some(Subject::User(rest.split_once('#')?.0)),
+        (subscription, _) => Some(Subject::Subscription(subscription)),
+    }
 }
 
 /// An instant as stored: UTC, milliseconds, fixed width, so that it sorts.
@@ -366,6 +435,44 @@ mod tests {
         assert!(sk(Some(start)) < sk(None));
         assert!(*sk(None) < *COUNTERS_END);
         assert!(sk(Some(start)).starts_with(&counters_of(start)));
+    }
+
+    #[test]
+    fn a_key_says_whose_it_is_by_its_place_not_by_its_text() {
+        let start = parse_instant("2014-04-01T00:00:00.000Z").expect("an instant");
+        for (owner, whose) in [
+            (Owner::of("u", "SUB"), Subject::Subscription("SUB")),
+            (Owner::of("u", "api_calls"), Subject::Subscription("api_calls")),
+            (Owner::of("api_calls", NONE), Subject::User("api_calls")),
+            (Owner::of("CTR", NONE), Subject::User("CTR")),
+        ] {
+            for pk in [
+                owner.pk(),
+                owner.ledger_pk(),
+                hours(&owner, "api_calls"),
+                days(&owner, "api_calls"),
+                cooldown(&owner, "thr_1", "api_calls"),
+            ] {
+                assert_eq!(subject_of(&pk), Some(whose), "{pk}");
+            }
+            assert_eq!(subject_of_series(&owner.events_ix_pk("api_calls")), Some(whose));
+        }
+        for pk in [notification("u"), alerts("u"), sent("u", start, "email").0] {
+            assert_eq!(subject_of(&pk), Some(Subject::User("u")), "{pk}");
+        }
+        for pk in [
+            plan_versions("u"),
+            api_key("u"),
+            locator("u"),
+            event("u"),
+            audit_pk(start),
+            METRICS.to_owned(),
+        ] {
+            assert_eq!(subject_of(&pk), None, "{pk}");
+        }
+        assert_eq!(remains(&erasure("0")), Remains::Tombstone);
+        assert_eq!(remains(&audit_pk(start)), Remains::Audit);
+        assert_eq!(remains(&mutation("0")), Remains::Answer);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub mod decide;
 mod denials;
 pub mod deployment;
 pub mod dev;
+pub mod erasure;
+pub mod erasure_sweep;
 pub mod error;
 pub mod event;
 pub mod event_list;
@@ -46,8 +48,10 @@ mod seal;
 pub mod sent;
 pub mod statement;
 pub mod subscription;
+pub mod traces;
 pub mod track;
 pub mod track_batch;
+pub mod user_list;
 pub mod void;
 
 use std::sync::Arc;
@@ -81,6 +85,7 @@ pub struct Store {
     pub(crate) gauge_queues: Arc<gauge::Queues>,
     pub(crate) secret: Arc<Secret>,
     pub(crate) taken: Arc<judge::Taken>,
+    pub(crate) erased: Arc<erasure::Known>,
 }
 
 impl std::fmt::Debug for Store {
@@ -107,6 +112,7 @@ impl Store {
             gauge_queues: Arc::default(),
             secret: Arc::default(),
             taken: Arc::default(),
+            erased: Arc::default(),
         }
     }
 

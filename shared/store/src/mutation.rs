@@ -1,6 +1,8 @@
 //! Administrators' changes: each is one transaction with its audit entry and, where the caller
 //! sent an idempotency key, with the record that answers the same request again.
 //!
+//! A record is found by a keyed hash, since the request it answers may name a user who is erased.
+//!
 //! Sent twice: the record's condition refuses the second, whoever finds that reads the record.
 //! Dies half-way: nothing happened. The answer is lost: the record has it.
 
@@ -24,6 +26,8 @@ use crate::{
 pub const RECORD_LIFE: TimeDelta = TimeDelta::hours(24);
 /// How often a transaction that met another one on the same item is sent again.
 const TRANSACT_TURNS_MAX: u32 = 12;
+/// What the keyed hashes of records are for.
+const RECORD: &str = "record";
 /// The sort key of a record that has its partition for itself.
 pub(crate) const ONLY: &str = "-";
 
@@ -68,26 +72,26 @@ pub enum Committed {
 }
 
 impl Store {
-    /// The answer given to an earlier request with this name, if it is not too long ago.
+    /// The answer given to an earlier request with this name, if it is not too long ago; its
+    /// fingerprint is empty if the body was another.
     pub async fn mutation_find(
         &self,
         name: &RequestName,
         now: DateTime<Utc>,
     ) -> Result<Option<MutationRecord>, StoreError> {
-        let Some(item) = self
-            .state_get("mutation_find", &keys::mutation(&name.hash), ONLY)
-            .await?
-        else {
+        let key = keys::mutation(&self.keyed(RECORD, &name.hash).await?);
+        let Some(item) = self.state_get("mutation_find", &key, ONLY).await? else {
             return Ok(None);
         };
         let read = Reader::new(&item, "idempotency record");
         if read.integer::<i64>("expires_at")? <= now.timestamp() {
             return Ok(None);
         }
+        let same = read.text("fp")? == self.keyed(RECORD, &name.fingerprint).await?;
         Ok(Some(MutationRecord {
             name: RequestName {
                 hash: name.hash.clone(),
-                fingerprint: read.text("fp")?,
+                fingerprint: if same { name.fingerprint.clone() } else { String::new() },
             },
             status: read.integer("status")?,
             body: serde_json::from_str(&read.text("body")?).map_err(|_| read.corrupt("body"))?,
@@ -104,7 +108,7 @@ impl Store {
         let own = items.len();
         items.push(self.put_new(audit.to_item())?);
         if let Some(record) = record {
-            items.push(self.put_record(record, audit.at)?);
+            items.push(self.put_record(record, audit.at).await?);
         }
         Ok(match self.transact("mutation_commit", items).await? {
             Transacted::Done => Committed::Done,
@@ -113,16 +117,25 @@ impl Store {
         })
     }
 
+    /// Writes the record alone of an answer that says of nothing new; false if one is there.
+    pub async fn record_put(&self, record: &MutationRecord, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let items = vec![self.put_record(record, now).await?];
+        Ok(self.transact("record_put", items).await? == Transacted::Done)
+    }
+
     /// A part of a transaction: the record of an answer, unless one is there.
-    pub(crate) fn put_record(
+    pub(crate) async fn put_record(
         &self,
         record: &MutationRecord,
         now: DateTime<Utc>,
     ) -> Result<TransactWriteItem, StoreError> {
         let item = Item::from([
-            ("pk".into(), s(keys::mutation(&record.name.hash))),
+            (
+                "pk".into(),
+                s(keys::mutation(&self.keyed(RECORD, &record.name.hash).await?)),
+            ),
             ("sk".into(), s(ONLY)),
-            ("fp".into(), s(&record.name.fingerprint)),
+            ("fp".into(), s(self.keyed(RECORD, &record.name.fingerprint).await?)),
             ("status".into(), int(record.status)),
             ("body".into(), s(record.body.to_string())),
             ("expires_at".into(), int((now + RECORD_LIFE).timestamp())),

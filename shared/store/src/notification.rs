@@ -318,6 +318,9 @@ impl Store {
     where
         E: From<StoreError>,
     {
+        if let Some(user_id) = user_id {
+            self.require_user(user_id).await?;
+        }
         for turn in 0..TURNS_MAX {
             let before = self.notification_get(user_id).await?;
             let Some(mut change) = change(&before)? else {

@@ -11,7 +11,6 @@ use aws_sdk_dynamodb::{
 use metering_domain::number::plain;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     Store, StoreError,
@@ -21,7 +20,7 @@ use crate::{
     counter::Counter,
     error::failed,
     item::{Item, Reader, at, int, n, put_some, s},
-    keys::{CounterKey, hex},
+    keys::CounterKey,
     mutation::Transacted,
 };
 
@@ -74,7 +73,9 @@ impl Store {
         request: Option<&str>,
         audit: &AuditEntry,
     ) -> Result<Option<Counter>, StoreError> {
-        let id = hex(&Sha256::digest(format!("{}\n{}\n{}", counter.key.pk(), counter.key.sk(), counter.arm))[..16]);
+        let about = format!("{}\n{}\n{}", counter.key.pk(), counter.key.sk(), counter.arm);
+        // It stays in the audit log when the user is erased: nobody must tell the user from it.
+        let id = self.keyed("reset", &about).await?[..32].to_owned();
         let mut note = Item::from([
             ("id".into(), s(id)),
             ("at".into(), at(audit.at)),

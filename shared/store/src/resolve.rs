@@ -195,7 +195,7 @@ impl Store {
                         back += if kept { Decimal::ZERO } else { *value };
                         continue;
                     }
-                    if !is_stale || !self.abandon(*event, attempt, now).await? {
+                    if !is_stale || !self.abandon(key, *event, attempt, now).await? {
                         return Ok(Resolved::Undecided);
                     }
                     back += value;
@@ -290,14 +290,23 @@ impl Store {
     }
 
     /// Writes into the event's place that the attempt must not confirm; false if there is an event.
-    async fn abandon(&self, event: u128, attempt: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn abandon(
+        &self,
+        key: &CounterKey,
+        event: u128,
+        attempt: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let sent = self
             .dynamodb
             .update_item()
             .table_name(&self.tables.events)
             .key("pk", s(keys::event(&event_id_from_bits(event))))
-            .update_expression("SET expires_at = :until ADD abandoned :attempt")
+            .update_expression("SET expires_at = :until, #owner = :owner ADD abandoned :attempt")
             .condition_expression("attribute_not_exists(attempt)")
+            // Whoever erases a user must know it.
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", s(key.owner.pk()))
             .expression_attribute_values(":until", int((now + RETENTION).timestamp()))
             .expression_attribute_values(":attempt", AttributeValue::Ss(vec![attempt.to_owned()]))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)

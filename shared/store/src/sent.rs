@@ -153,17 +153,23 @@ impl Store {
 
     /// Notes that a digest was sent.
     pub async fn digest_done(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.dynamodb
+        let sent = self
+            .dynamodb
             .update_item()
             .table_name(&self.tables.state)
             .key("pk", s(&digest.key.0))
             .key("sk", s(&digest.key.1))
             .update_expression("REMOVE due_kind, due_at, more")
+            .condition_expression("attribute_exists(pk)")
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
-            .await
-            .map(drop)
-            .map_err(|error| failed("digest_done", error))
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            // Erased.
+            Err(error) if is_unmet(&error) => Ok(()),
+            Err(error) => Err(failed("digest_done", error)),
+        }
     }
 
     /// Begins the silence that follows a delivery of a custom threshold's alert; false if another

@@ -228,7 +228,8 @@ impl Cache {
 
 impl Store {
     /// The subscription a request is about: the named one, or the user's default. None if there is
-    /// no such subscription of this user. `fresh` passes the cache by. Absence is never cached.
+    /// no such subscription of this user. `fresh` passes the cache by. Absence is never cached. Of a
+    /// user who was erased there is none, and that is an error: [`StoreError::Erased`].
     pub async fn subscription_resolve(
         &self,
         user_id: &str,
@@ -239,6 +240,9 @@ impl Store {
         let key = (user_id.to_owned(), requested.map(str::to_owned));
         if !fresh && let Some(target) = self.subscriptions.get(&key, now) {
             return Ok(Some(target));
+        }
+        if self.is_erased(user_id).await? {
+            return Err(StoreError::Erased);
         }
         let found = match requested {
             Some(NONE) | None => self.resolve_default(user_id, requested, now).await?,
@@ -291,6 +295,7 @@ impl Store {
         audit: &AuditEntry,
         record: Option<&MutationRecord>,
     ) -> Result<Committed, StoreError> {
+        self.require_user(&subscription.user_id).await?;
         let account = Update::builder()
             .table_name(&self.tables.state)
             .key("pk", s(Owner::None(subscription.user_id.clone()).pk()))
@@ -344,7 +349,7 @@ impl Store {
         Ok((self.subscriptions_by_id(&ids).await?, next))
     }
 
-    async fn subscriptions_by_id(&self, ids: &[String]) -> Result<Vec<Subscription>, StoreError> {
+    pub(crate) async fn subscriptions_by_id(&self, ids: &[String]) -> Result<Vec<Subscription>, StoreError> {
         let key = |id: &String| {
             Item::from([
                 ("pk".into(), s(Owner::Subscription(id.clone()).pk())),

@@ -53,6 +53,8 @@ pub enum Tracked {
     Inactive,
     /// It lies in an hour whose aggregates are final.
     HourFinal,
+    /// Its user was erased.
+    Erased,
 }
 
 /// How a charge to one counter ended.
@@ -101,6 +103,13 @@ impl Charge {
 impl Store {
     /// Stores a draft exactly once and charges it.
     pub async fn track(&self, draft: &Draft) -> Result<Tracked, StoreError> {
+        match self.track_or_fail(draft).await {
+            Err(StoreError::Erased) => Ok(Tracked::Erased),
+            tracked => tracked,
+        }
+    }
+
+    async fn track_or_fail(&self, draft: &Draft) -> Result<Tracked, StoreError> {
         if draft.identified
             && let Some(event) = self.event_get(&draft.id, draft.now).await?
         {
@@ -130,9 +139,12 @@ impl Store {
     pub(crate) async fn place(&self, draft: &Draft, refresh: bool, closed: &[CounterKey]) -> Result<Place, StoreError> {
         let found = self
             .subscription_resolve(&draft.user_id, draft.subscription_id.as_deref(), refresh, draft.now)
-            .await?;
-        let Some(mut target) = found else {
-            return Ok(Place::Done(Tracked::UnknownSubscription));
+            .await;
+        let mut target = match found {
+            Ok(Some(target)) => target,
+            Ok(None) => return Ok(Place::Done(Tracked::UnknownSubscription)),
+            Err(StoreError::Erased) => return Ok(Place::Done(Tracked::Erased)),
+            Err(error) => return Err(error),
         };
         if !target.active {
             // What was reserved has happened, whatever became of the subscription.
@@ -222,6 +234,7 @@ impl Store {
 
     /// Usage from before the subscription's start: stored, charged to nothing.
     async fn track_history(&self, draft: &Draft, target: &Target) -> Result<Tracked, StoreError> {
+        self.require_user(&draft.user_id).await?;
         for _ in 0..TURNS_MAX {
             let mut event = Event::of(draft, &target.subscription_id);
             event.attempt = self.context.attempt();
@@ -368,6 +381,7 @@ impl Store {
     /// Puts the counter of a charge, in one transaction with the owner's count of births, so that
     /// no limit change can miss it.
     pub(crate) async fn birth(&self, draft: &Draft, charge: &Charge) -> Result<Born, StoreError> {
+        self.require_user(&draft.user_id).await?;
         let (metric, owner) = (&draft.metric, &charge.key.owner);
         for turn in 0..BIRTHS_MAX {
             let Some(configuration) = self.birthright(&charge.key, &charge.period).await? else {

@@ -384,8 +384,9 @@ fn replayed(draft: &Draft, event: Event) -> Tracked {
 
 fn all_failed(members: &[Member], error: StoreError) -> Outcomes {
     let error = Arc::new(error);
-    members
-        .iter()
-        .map(|member| (member.place, Err(error.clone())))
-        .collect()
+    let outcome = || match *error {
+        StoreError::Erased => Ok(Tracked::Erased),
+        _ => Err(error.clone()),
+    };
+    members.iter().map(|member| (member.place, outcome())).collect()
 }

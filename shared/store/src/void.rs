@@ -1,10 +1,12 @@
 //! Voids: an event is taken back, with a reason. It stays, flagged, and the ledger says so.
 //!
 //! One transaction flags the event if it is not flagged, takes its value off its counter if that is
-//! not closed and of the same arm, and appends the ledger entry. Sent twice, or by two at once: the
-//! second finds the flag and answers the first's entry. Dies half-way: nothing happened.
+//! not closed and of the same arm, and appends the ledger entry and, where somebody asked for it, the
+//! audit entry. Sent twice, or by two at once: the second finds the flag and answers the first's
+//! entry. Out of order: an event that is not there yet cannot be named. Dies half-way: nothing
+//! happened.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
@@ -12,11 +14,13 @@ use crate::{
     Store, StoreError,
     adjustment::{Adjustment, AdjustmentKind},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
+    counter::Counter,
     event::Event,
     hour::{FINAL_AFTER, Series},
     item::{int, n, s},
     keys,
-    mutation::{Transacted, update},
+    mutation::{Committed, MutationRecord, Transacted, update},
+    renewal::Noted,
 };
 
 /// How often a void that met another change looks again.
@@ -44,6 +48,21 @@ pub enum Voided {
     Gauge,
     /// It was received too long ago, or its hour is final.
     TooOld,
+    /// The same request was answered before.
+    Before,
+}
+
+/// An event that is taken back, as whoever asked for it is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Voiding<'a> {
+    /// The event as it was.
+    pub before: &'a Event,
+    /// The event, flagged.
+    pub after: &'a Event,
+    /// The ledger entry.
+    pub adjustment: &'a Adjustment,
+    /// Whether an earlier call did it: then only the record of the answer is written.
+    pub already: bool,
 }
 
 /// Who takes an event back, and why.
@@ -58,8 +77,21 @@ pub struct VoidOrder {
 }
 
 impl Store {
-    /// Takes an event back.
+    /// Takes an event back, as part of what the system does by itself.
     pub async fn event_void(&self, order: &VoidOrder, now: DateTime<Utc>) -> Result<Voided, StoreError> {
+        self.event_void_noted(order, now, |_| Ok(None)).await
+    }
+
+    /// Takes an event back; `note` says what is written with it.
+    pub async fn event_void_noted<E>(
+        &self,
+        order: &VoidOrder,
+        now: DateTime<Utc>,
+        note: impl Fn(Voiding<'_>) -> Result<Option<Noted>, E> + Send + Sync,
+    ) -> Result<Voided, E>
+    where
+        E: From<StoreError>,
+    {
         for turn in 0..TURNS_MAX {
             let Some(event) = self.event_get(&order.id, now).await? else {
                 return Ok(Voided::Unknown);
@@ -68,17 +100,25 @@ impl Store {
                 return Ok(Voided::Gauge);
             }
             if event.voided {
-                return self.voided_before(event).await;
+                let adjustment = self.void_entry(&event).await?;
+                let noted = note(Voiding {
+                    before: &event,
+                    after: &event,
+                    adjustment: &adjustment,
+                    already: true,
+                })?;
+                let record = noted.and_then(|noted| noted.record);
+                return Ok(self.voided_before(event, adjustment, record, now).await?);
             }
             if now - event.received_at > VOIDABLE || self.is_hour_final(&event, now).await? {
                 return Ok(Voided::TooOld);
             }
-            if let Some(voided) = self.void_try(order, event, now).await? {
+            if let Some(voided) = self.void_try(order, event, now, &note).await? {
                 return Ok(voided);
             }
             self.context.back_off(turn, BACK_OFF_BASE, BACK_OFF_CEILING).await;
         }
-        Err(StoreError::busy("event_void"))
+        Err(StoreError::busy("event_void").into())
     }
 
     /// Whether the hour of an event is final: others of it are about to expire.
@@ -93,13 +133,29 @@ impl Store {
         Ok(hour.first_received().is_some_and(|first| now >= first + FINAL_AFTER))
     }
 
-    async fn voided_before(&self, event: Event) -> Result<Voided, StoreError> {
+    /// The ledger entry of an event that was taken back.
+    async fn void_entry(&self, event: &Event) -> Result<Adjustment, StoreError> {
         let id = adjustment_id(&event.id);
         let entry = self.adjustment_of(&event.owner(), event.voided_at, &id).await?;
-        let adjustment = entry.ok_or(StoreError::Corrupt {
+        entry.ok_or(StoreError::Corrupt {
             what: "event",
             attribute: "voided_at".into(),
-        })?;
+        })
+    }
+
+    /// The answer about what was taken back before, recorded for the same request.
+    async fn voided_before(
+        &self,
+        event: Event,
+        adjustment: Adjustment,
+        record: Option<MutationRecord>,
+        now: DateTime<Utc>,
+    ) -> Result<Voided, StoreError> {
+        if let Some(record) = record
+            && !self.record_put(&record, now).await?
+        {
+            return Ok(Voided::Before);
+        }
         Ok(Voided::Done {
             event: Box::new(event),
             adjustment: Box::new(adjustment),
@@ -108,12 +164,16 @@ impl Store {
     }
 
     /// One try; nothing if something changed meanwhile.
-    async fn void_try(
+    async fn void_try<E>(
         &self,
         order: &VoidOrder,
         event: Event,
         now: DateTime<Utc>,
-    ) -> Result<Option<Voided>, StoreError> {
+        note: &(impl Fn(Voiding<'_>) -> Result<Option<Noted>, E> + Send + Sync),
+    ) -> Result<Option<Voided>, E>
+    where
+        E: From<StoreError>,
+    {
         let counter = match event.counter_key() {
             Some(key) => self.counter_get(&key).await?,
             None => None,
@@ -122,21 +182,42 @@ impl Store {
             return Ok(Some(Voided::PeriodClosed));
         }
         let charged = counter.filter(|counter| counter.arm == event.arm);
-        let amount = charged.as_ref().map_or(Decimal::ZERO, |_| -event.value);
-        let period_start = event.counter_key().and_then(|key| key.period_start);
-        let adjustment = Adjustment {
-            id: adjustment_id(&event.id),
-            kind: AdjustmentKind::Void,
-            user_id: event.user_id.clone(),
-            subscription_id: event.subscription_id.clone(),
-            metric_type: event.metric_type.clone(),
-            period_start: period_start.unwrap_or(event.timestamp),
-            amount,
-            usage_id: Some(event.id.clone()),
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-            created_at: now,
+        let adjustment = order.adjustment(&event, charged.is_some(), now);
+        let mut items = vec![self.void_flag(&event, now)?, self.put_new(adjustment.to_item())?];
+        if let Some(counter) = &charged {
+            items.push(self.void_back(&event, counter)?);
+        }
+        let after = Event {
+            voided: true,
+            voided_at: Some(now),
+            ..event.clone()
         };
+        let noted = note(Voiding {
+            before: &event,
+            after: &after,
+            adjustment: &adjustment,
+            already: false,
+        })?;
+        let committed = match &noted {
+            Some(noted) => self.mutation_commit(items, &noted.audit, noted.record.as_ref()).await?,
+            None => match self.transact("event_void", items).await? {
+                Transacted::Done => Committed::Done,
+                Transacted::Unmet(unmet) => Committed::Unmet(unmet),
+            },
+        };
+        Ok(match committed {
+            Committed::Done => Some(Voided::Done {
+                event: Box::new(after),
+                adjustment: Box::new(adjustment),
+                already: false,
+            }),
+            Committed::Before => Some(Voided::Before),
+            Committed::Unmet(_) => None,
+        })
+    }
+
+    /// A part of the transaction: the event's flag.
+    fn void_flag(&self, event: &Event, now: DateTime<Utc>) -> Result<TransactWriteItem, StoreError> {
         let flag = Update::builder()
             .table_name(&self.tables.events)
             .key("pk", s(keys::event(&event.id)))
@@ -146,30 +227,39 @@ impl Store {
             .expression_attribute_values(":voided", int(2))
             .expression_attribute_values(":now", crate::item::at(now))
             .expression_attribute_values(":flag", AttributeValue::Ss(vec!["voided".to_owned()]));
-        let mut items = vec![update(flag)?, self.put_new(adjustment.to_item())?];
-        if let Some(counter) = &charged {
-            let back = Update::builder()
-                .table_name(&self.tables.state)
-                .key("pk", s(counter.key.pk()))
-                .key("sk", s(counter.key.sk()))
-                .update_expression("SET used = used - :v, remaining = remaining + :v")
-                .condition_expression("arm = :arm AND attribute_not_exists(sealed)")
-                .expression_attribute_values(":v", n(event.value))
-                .expression_attribute_values(":arm", int(event.arm));
-            items.push(update(back)?);
+        update(flag)
+    }
+
+    /// A part of the transaction: the event's value off its counter.
+    fn void_back(&self, event: &Event, counter: &Counter) -> Result<TransactWriteItem, StoreError> {
+        let back = Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(counter.key.pk()))
+            .key("sk", s(counter.key.sk()))
+            .update_expression("SET used = used - :v, remaining = remaining + :v")
+            .condition_expression("arm = :arm AND attribute_not_exists(sealed)")
+            .expression_attribute_values(":v", n(event.value))
+            .expression_attribute_values(":arm", int(event.arm));
+        update(back)
+    }
+}
+
+impl VoidOrder {
+    fn adjustment(&self, event: &Event, charged: bool, now: DateTime<Utc>) -> Adjustment {
+        let period_start = event.counter_key().and_then(|key| key.period_start);
+        Adjustment {
+            id: adjustment_id(&event.id),
+            kind: AdjustmentKind::Void,
+            user_id: event.user_id.clone(),
+            subscription_id: event.subscription_id.clone(),
+            metric_type: event.metric_type.clone(),
+            period_start: period_start.unwrap_or(event.timestamp),
+            amount: if charged { -event.value } else { Decimal::ZERO },
+            usage_id: Some(event.id.clone()),
+            reason: self.reason.clone(),
+            actor: self.actor.clone(),
+            created_at: now,
         }
-        Ok(match self.transact("event_void", items).await? {
-            Transacted::Done => Some(Voided::Done {
-                event: Box::new(Event {
-                    voided: true,
-                    voided_at: Some(now),
-                    ..event
-                }),
-                adjustment: Box::new(adjustment),
-                already: false,
-            }),
-            Transacted::Unmet(_) => None,
-        })
     }
 }
 

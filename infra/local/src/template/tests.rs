@@ -46,7 +46,8 @@ fn the_template_is_understood_to_the_end() {
             "RelayJob",
             "AggregateJob",
             "AlertJob",
-            "LifecycleJob"
+            "LifecycleJob",
+            "ErasureJob"
         ]
     );
     let handed = |mapping: &QueueMapping| {
