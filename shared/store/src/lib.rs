@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod adjustment;
+pub mod aggregate_drift;
 pub mod aggregation;
 pub mod alert;
 pub mod alert_list;
@@ -36,7 +37,10 @@ pub mod peak;
 pub mod plan;
 pub mod quota;
 pub mod rate;
+pub mod reconcile;
+pub mod reconcile_pass;
 pub mod renewal;
+pub mod repair;
 pub mod reservation;
 pub mod reserve;
 pub mod reset;
@@ -44,6 +48,7 @@ pub mod resolve;
 mod seal;
 pub mod sent;
 pub mod subscription;
+mod tally;
 pub mod track;
 pub mod track_batch;
 pub mod void;

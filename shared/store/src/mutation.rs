@@ -113,6 +113,15 @@ impl Store {
         })
     }
 
+    /// Writes the record of an answer alone, where what was answered has its audit entries.
+    pub async fn record_put(&self, record: &MutationRecord, now: DateTime<Utc>) -> Result<Committed, StoreError> {
+        let items = vec![self.put_record(record, now)?];
+        Ok(match self.transact("record_put", items).await? {
+            Transacted::Done => Committed::Done,
+            Transacted::Unmet(_) => Committed::Before,
+        })
+    }
+
     /// A part of a transaction: the record of an answer, unless one is there.
     pub(crate) fn put_record(
         &self,

@@ -4,7 +4,7 @@
 //! not closed and of the same arm, and appends the ledger entry. Sent twice, or by two at once: the
 //! second finds the flag and answers the first's entry. Dies half-way: nothing happened.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
@@ -12,9 +12,10 @@ use crate::{
     Store, StoreError,
     adjustment::{Adjustment, AdjustmentKind},
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
+    counter::Counter,
     event::Event,
     hour::{FINAL_AFTER, Series},
-    item::{int, n, s},
+    item::{at, int, n, s},
     keys,
     mutation::{Transacted, update},
 };
@@ -144,19 +145,11 @@ impl Store {
             .condition_expression("attribute_exists(attempt) AND rev = :counted")
             .expression_attribute_values(":counted", int(1))
             .expression_attribute_values(":voided", int(2))
-            .expression_attribute_values(":now", crate::item::at(now))
+            .expression_attribute_values(":now", at(now))
             .expression_attribute_values(":flag", AttributeValue::Ss(vec!["voided".to_owned()]));
         let mut items = vec![update(flag)?, self.put_new(adjustment.to_item())?];
         if let Some(counter) = &charged {
-            let back = Update::builder()
-                .table_name(&self.tables.state)
-                .key("pk", s(counter.key.pk()))
-                .key("sk", s(counter.key.sk()))
-                .update_expression("SET used = used - :v, remaining = remaining + :v")
-                .condition_expression("arm = :arm AND attribute_not_exists(sealed)")
-                .expression_attribute_values(":v", n(event.value))
-                .expression_attribute_values(":arm", int(event.arm));
-            items.push(update(back)?);
+            items.push(update(self.take_back(counter, &event))?);
         }
         Ok(match self.transact("event_void", items).await? {
             Transacted::Done => Some(Voided::Done {
@@ -170,6 +163,33 @@ impl Store {
             }),
             Transacted::Unmet(_) => None,
         })
+    }
+}
+
+impl Store {
+    /// Takes an event's value off its counter, and off what the counter keeps of its earlier events.
+    fn take_back(&self, counter: &Counter, event: &Event) -> UpdateBuilder {
+        let mut expression = "SET used = used - :v, remaining = remaining + :v".to_owned();
+        let mut condition = "arm = :arm AND attribute_not_exists(sealed)".to_owned();
+        let mut builder = Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(counter.key.pk()))
+            .key("sk", s(counter.key.sk()))
+            .expression_attribute_values(":v", n(event.value))
+            .expression_attribute_values(":arm", int(event.arm));
+        match &counter.checkpoint {
+            None => condition.push_str(" AND attribute_not_exists(checked_sum)"),
+            Some(kept) => {
+                condition.push_str(" AND checked_sum.t = :through AND checked_sum.a = :kept_arm");
+                builder = builder
+                    .expression_attribute_values(":through", at(kept.through))
+                    .expression_attribute_values(":kept_arm", int(kept.arm));
+                if kept.arm == event.arm && event.received_at <= kept.through {
+                    expression.push_str(", checked_sum.u = checked_sum.u - :v");
+                }
+            }
+        }
+        builder.update_expression(expression).condition_expression(condition)
     }
 }
 

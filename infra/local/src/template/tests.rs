@@ -45,7 +45,8 @@ fn the_template_is_understood_to_the_end() {
             "AlertsApi",
             "RelayJob",
             "AggregateJob",
-            "AlertJob"
+            "AlertJob",
+            "ReconcileJob"
         ]
     );
     let handed = |mapping: &QueueMapping| {
@@ -69,7 +70,8 @@ fn the_template_is_understood_to_the_end() {
         [
             ("IngestJob", "UsageEventsQueue"),
             ("AggregateJob", "AggregationQueue"),
-            ("AlertJob", "AlertQueue")
+            ("AlertJob", "AlertQueue"),
+            ("ReconcileJob", "ReconcileQueue")
         ]
         .map(|(function, queue)| (function.to_owned(), queue.to_owned()))
     );
