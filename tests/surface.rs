@@ -21,6 +21,7 @@ mod over_admission;
 mod plans;
 mod queue;
 mod real_input;
+mod reconcile;
 mod renewals;
 mod renewals_interrupted;
 mod reservations;

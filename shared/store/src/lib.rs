@@ -25,6 +25,7 @@ pub mod event;
 pub mod event_list;
 pub mod gauge;
 pub mod hold;
+pub mod hold_check;
 pub mod hour;
 pub mod item;
 pub mod judge;

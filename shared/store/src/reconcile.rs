@@ -11,7 +11,7 @@
 //! Looking changes nothing but what anybody may settle at any time (pending entries, alerts that are
 //! due) and checkpoints. Twice, by two at once, in any order: the same. Dies half-way: nothing is lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,12 +21,14 @@ use rust_decimal::Decimal;
 use crate::{
     Store, StoreError,
     aggregate_drift::AggregateDrift,
-    counter::{Checkpoint, Counter, Hold},
+    counter::{Checkpoint, Counter},
     error::failed,
+    hold_check::{Fix, Holds, held_after},
     hour::Series,
     item::{Reader, int, n, s},
     judge::Judged,
     keys::{CounterKey, Owner, counters_all},
+    reservation::Reservation,
     resolve::is_unmet,
     tally::{Sum, Tally, Wanted},
     void::VOIDABLE,
@@ -96,8 +98,8 @@ pub struct CounterDrift {
     pub expected: Decimal,
     /// What its reservations hold.
     pub live_holds: Decimal,
-    /// Holds that are no reservation's.
-    pub dead_holds: BTreeSet<String>,
+    /// What must become of holds, by their reservations.
+    pub holds: BTreeMap<String, Fix>,
 }
 
 impl CounterDrift {
@@ -107,8 +109,7 @@ impl CounterDrift {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        is_unchanged(&self.counter, &other.counter)
-            && (self.expected, &self.dead_holds) == (other.expected, &other.dead_holds)
+        is_unchanged(&self.counter, &other.counter) && (self.expected, &self.holds) == (other.expected, &other.holds)
     }
 }
 
@@ -248,7 +249,7 @@ impl Store {
         events_left: &mut usize,
     ) -> Result<Look, StoreError> {
         let now = self.context.now();
-        let before = self.counters_settled(&scope.owner).await?;
+        let (before, reservations) = self.counters_settled(&scope.owner, now).await?;
         let is_meant = |metric: &str| {
             scope.metric_type.as_deref().is_none_or(|own| own == metric)
                 && only.is_none_or(|only| only.contains(metric))
@@ -278,37 +279,52 @@ impl Store {
             look.aggregates_checked += checked;
             tallies.insert(metric.to_owned(), tally);
         }
-        let after: HashMap<CounterKey, Counter> = self
-            .counters_of_owner(&scope.owner)
-            .await?
-            .into_iter()
-            .map(|counter| (counter.key.clone(), counter))
-            .collect();
+        let mut holds = HashMap::new();
         for counter in before
             .iter()
             .filter(|one| !one.sealed && is_meant(&one.key.metric_type))
         {
-            let tally = tallies.get(&counter.key.metric_type);
-            look.judge(counter, after.get(&counter.key), tally, now)?;
+            holds.insert(&counter.key, self.holds_check(counter, &reservations, now).await?);
+        }
+        let after = self.counters_of_owner(&scope.owner).await?.into_iter();
+        let after: HashMap<CounterKey, Counter> = after.map(|counter| (counter.key.clone(), counter)).collect();
+        for counter in &before {
+            if let Some(holds) = holds.remove(&counter.key) {
+                let tally = tallies.get(&counter.key.metric_type);
+                look.judge(counter, after.get(&counter.key), tally, holds, now)?;
+            }
         }
         Ok(look)
     }
 
-    /// An owner's counters after what was pending on them was settled, as far as it is decided.
-    async fn counters_settled(&self, owner: &Owner) -> Result<Vec<Counter>, StoreError> {
+    /// An owner's counters, and its user's reservations, after what was pending on the counters was
+    /// settled, as far as it is decided.
+    async fn counters_settled(
+        &self,
+        owner: &Owner,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<Counter>, Vec<Reservation>), StoreError> {
         let counters = self.counters_of_owner(owner).await?;
-        let mut settled = false;
+        let Some(first) = counters.first() else {
+            return Ok((counters, Vec::new()));
+        };
+        let reservations = self.reservations_settled(&first.user_id, now).await?;
+        let mut settled = !reservations.is_empty();
         for counter in counters.iter().filter(|counter| !counter.sealed) {
             for (attempt, entry) in &counter.pending {
                 self.resolve(&counter.key, attempt, entry).await?;
                 settled = true;
             }
+            if !counter.holds.is_empty() {
+                settled |= self.holds_settle(counter, now).await?;
+            }
         }
-        if settled {
-            self.counters_of_owner(owner).await
+        let counters = if settled {
+            self.counters_of_owner(owner).await?
         } else {
-            Ok(counters)
-        }
+            counters
+        };
+        Ok((counters, reservations))
     }
 
     /// All counters of an owner, strongly read.
@@ -380,6 +396,7 @@ impl Look {
         counter: &Counter,
         after: Option<&Counter>,
         tally: Option<&Tally>,
+        holds: Holds,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let Some(tally) = tally else {
@@ -387,6 +404,10 @@ impl Look {
             return Ok(());
         };
         let is_quiet = counter.pending.is_empty() && after.is_some_and(|after| is_unchanged(counter, after));
+        let Holds::Wrong(wrong) = holds else {
+            self.busy.push(counter.key.clone());
+            return Ok(());
+        };
         if !is_quiet {
             self.busy.push(counter.key.clone());
             return Ok(());
@@ -396,14 +417,13 @@ impl Look {
             self.unverifiable.push(counter.key.clone());
             return Ok(());
         };
-        let live_holds: Decimal = counter.holds.values().map(|Hold { quantity, .. }| quantity).sum();
         let drift = CounterDrift {
             counter: counter.clone(),
             expected,
-            live_holds,
-            dead_holds: BTreeSet::new(),
+            live_holds: held_after(counter, &wrong),
+            holds: wrong,
         };
-        if drift.expected != counter.used || drift.held() != live_holds || !drift.dead_holds.is_empty() {
+        if drift.expected != counter.used || drift.held() != drift.live_holds || !drift.holds.is_empty() {
             self.drifts.push(drift);
             return Ok(());
         }

@@ -18,10 +18,14 @@ use crate::{
     adjustment::{Adjustment, AdjustmentKind},
     aggregate_drift::AggregateDrift,
     audit::AuditEntry,
-    item::{Reader, int, n, s},
+    counter::Hold,
+    hold::NOTE_LIFE,
+    hold_check::Fix,
+    item::{Reader, at, int, n, s},
     keys::{self, Owner, hex},
-    mutation::{Committed, update},
+    mutation::{Committed, ONLY, update},
     reconcile::CounterDrift,
+    reservation::State,
 };
 
 /// How many of the newest repairs are searched for one that another made at the same time.
@@ -58,8 +62,7 @@ impl Store {
     pub async fn counter_repair(&self, drift: &CounterDrift, audit: &AuditEntry) -> Result<Option<String>, StoreError> {
         let counter = &drift.counter;
         let (pk, sk) = (counter.key.pk(), counter.key.sk());
-        let kept = counter.holds.iter().filter(|(id, _)| !drift.dead_holds.contains(*id));
-        let held: Decimal = kept.map(|(_, hold)| hold.quantity).sum();
+        let held = drift.live_holds;
         let remaining = counter.cap - drift.expected - held;
         let body = |used: Decimal, held: Decimal| json!({"current_usage": plain(used), "held": plain(held)});
         let note = Note {
@@ -68,12 +71,32 @@ impl Store {
             metric_type: counter.key.metric_type.clone(),
             period_start: counter.period.start,
             amount: drift.expected - counter.used,
-            reason: drift.reason(held),
+            reason: drift.reason(),
             before: body(counter.used, drift.held()),
             after: body(drift.expected, held),
         };
-        let change = self.mend_counter(drift, remaining);
-        self.repair(update(change)?, &note, &counter.user_id, audit).await
+        let mut changes = vec![update(self.mend_counter(drift, remaining))?];
+        for (id, fix) in &drift.holds {
+            if let Fix::Unrecorded(hold) = fix {
+                changes.push(update(self.give_up(id, hold, audit.at))?);
+            }
+        }
+        self.repair(changes, &note, &counter.user_id, audit).await
+    }
+
+    /// Notes in the place of a reservation's record that its hold was given up: who made it and has
+    /// not come to write the record is refused.
+    fn give_up(&self, id: &str, hold: &Hold, now: DateTime<Utc>) -> UpdateBuilder {
+        Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(keys::reservation(id)))
+            .key("sk", s(ONLY))
+            .update_expression("SET #state = :expired, held_until = :until, expires_at = :life")
+            .condition_expression("attribute_not_exists(user_id)")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":expired", s(State::Expired.as_str()))
+            .expression_attribute_values(":until", at(hold.expires_at))
+            .expression_attribute_values(":life", int((now + NOTE_LIFE).timestamp()))
     }
 
     fn mend_counter(&self, drift: &CounterDrift, remaining: Decimal) -> UpdateBuilder {
@@ -102,18 +125,24 @@ impl Store {
             .expression_attribute_values(":holds", int(counter.holds.len()))
             .expression_attribute_values(":zero", int(0))
             .expression_attribute_values(":step", int(1));
-        for (index, (id, hold)) in counter.holds.iter().enumerate() {
-            condition.push_str(&format!(" AND holds.#h{index}.q = :q{index}"));
-            builder = builder
-                .expression_attribute_names(format!("#h{index}"), id)
-                .expression_attribute_values(format!(":q{index}"), n(hold.quantity));
+        let mut removed = Vec::new();
+        for (index, (id, fix)) in drift.holds.iter().enumerate() {
+            builder = builder.expression_attribute_names(format!("#h{index}"), id);
+            match counter.holds.get(id) {
+                Some(hold) => {
+                    condition.push_str(&format!(" AND holds.#h{index}.q = :q{index}"));
+                    builder = builder.expression_attribute_values(format!(":q{index}"), n(hold.quantity));
+                }
+                None => condition.push_str(&format!(" AND attribute_not_exists(holds.#h{index})")),
+            }
+            match fix {
+                Fix::Recorded(hold) => {
+                    expression.push_str(&format!(", holds.#h{index} = :h{index}"));
+                    builder = builder.expression_attribute_values(format!(":h{index}"), hold.to_value());
+                }
+                Fix::Unrecorded(_) | Fix::Foreign => removed.push(format!("holds.#h{index}")),
+            }
         }
-        let dead = counter
-            .holds
-            .keys()
-            .enumerate()
-            .filter(|(_, id)| drift.dead_holds.contains(*id));
-        let removed: Vec<String> = dead.map(|(index, _)| format!("holds.#h{index}")).collect();
         if !removed.is_empty() {
             expression.push_str(&format!(" REMOVE {}", removed.join(", ")));
         }
@@ -150,7 +179,7 @@ impl Store {
             after: total(drift.truth),
         };
         let change = self.mend_aggregate(drift, repaired);
-        self.repair(update(change)?, &note, user_id, audit).await
+        self.repair(vec![update(change)?], &note, user_id, audit).await
     }
 
     fn mend_aggregate(&self, drift: &AggregateDrift, repaired: u64) -> UpdateBuilder {
@@ -197,7 +226,7 @@ impl Store {
     /// Writes a repair with its entries.
     async fn repair(
         &self,
-        change: TransactWriteItem,
+        mut changes: Vec<TransactWriteItem>,
         note: &Note,
         user_id: &str,
         audit: &AuditEntry,
@@ -225,8 +254,8 @@ impl Store {
             reason: Some(note.reason.clone()),
             ..audit.clone()
         };
-        let items = vec![change, self.put_new(adjustment.to_item())?];
-        match self.mutation_commit(items, &audit, None).await? {
+        changes.push(self.put_new(adjustment.to_item())?);
+        match self.mutation_commit(changes, &audit, None).await? {
             Committed::Done | Committed::Before => Ok(Some(adjustment.id)),
             Committed::Unmet(_) => {
                 // It changed, or another repaired it from the same find.
@@ -240,28 +269,20 @@ impl Store {
 }
 
 impl CounterDrift {
-    fn reason(&self, held: Decimal) -> String {
+    fn reason(&self) -> String {
         let counter = &self.counter;
         let mut parts = Vec::new();
         if self.expected != counter.used {
             let (was, is) = (plain(counter.used), plain(self.expected));
             parts.push(format!("the counter said {was}, its events {is}"));
         }
-        if self.held() != held {
-            parts.push(format!(
-                "{} held, reservations hold {}",
-                plain(self.held()),
-                plain(held)
-            ));
+        if self.held() != self.live_holds {
+            let (held, live) = (plain(self.held()), plain(self.live_holds));
+            parts.push(format!("it kept back {held}, its reservations hold {live}"));
         }
-        if !self.dead_holds.is_empty() {
-            let dead = self
-                .dead_holds
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            parts.push(format!("no reservation holds {dead}"));
+        if !self.holds.is_empty() {
+            let wrong = self.holds.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            parts.push(format!("wrong holds: {wrong}"));
         }
         parts.join("; ")
     }
