@@ -120,6 +120,12 @@ impl Raw<'_> {
         update.send().await.expect("a change");
     }
 
+    /// Puts an item in another's place.
+    async fn put(&self, item: Item) {
+        let put = self.engine().put_item().table_name(self.0.stack.state_table());
+        put.set_item(Some(item)).send().await.expect("a change");
+    }
+
     async fn delete(&self, item: &Item) {
         let delete = self.engine().delete_item().table_name(self.0.stack.state_table());
         let delete = delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone());

@@ -118,11 +118,11 @@ impl Damage {
             }
             Self::HourLost => raw.delete(&hour().await).await,
             Self::Day => {
-                let day = raw.aggregate(owner, CALLS, true).await;
+                let mut day = raw.aggregate(owner, CALLS, true).await;
                 let mut sum = day["sum"].as_m().expect("a sum").clone();
                 sum.insert("t".into(), n(13));
-                raw.change(&day, "SET #sum = :sum", &[(":sum", AttributeValue::M(sum))])
-                    .await;
+                day.insert("sum".into(), AttributeValue::M(sum));
+                raw.put(day).await;
             }
         }
     }

@@ -67,7 +67,7 @@ async fn live(client: &Client, user: &str, subscribed: bool) -> u64 {
         batch(client, user, CALLS, 50, Some("2026-01-15T12:00:00Z")).await;
         counters += 1;
     }
-    let ids = batch(client, user, CALLS, 200, None).await;
+    let ids = batch(client, user, CALLS, 300, None).await;
     let pages =
         json!({"user_id": user, "metric_type": "document_processing", "metric_value": 1, "metadata": {"pages": 7}});
     assert_eq!(client.track(pages).await.status, 201);
@@ -137,11 +137,11 @@ async fn a_healthy_store_reconciles_without_a_finding() {
         );
         // Hours and days of the sums, the gauges and the reservation's usage.
         let aggregates = night["aggregates_checked"].as_u64().expect("a number");
-        assert!(if minutes == 0 { aggregates == 4 } else { aggregates > 20 }, "{night}");
+        assert!(if minutes == 0 { aggregates == 0 } else { aggregates > 20 }, "{night}");
     }
     let books = Books::read(&client.stack).await;
     books.assert_exact();
-    assert!(books.events() > 1_800, "{}", books.events());
+    assert!(books.events() > 2_000, "{}", books.events());
 }
 
 /// For how long it is written and looked at.

@@ -91,7 +91,7 @@ async fn a_checkpoint_outlives_the_events() {
     // A new one takes its place, until all events are gone.
     assert_eq!(run(&client).await["checked"], json!(2));
     assert_eq!(kept(&raw.counter(&owner, CALLS).await)["u"], n(107));
-    days(&client, 80).await;
+    days(&client, 75).await;
     assert_eq!(crate::books::Books::read(&client.stack).await.events(), 0);
     let found = assert_clean(&client, "u").await;
     assert_eq!(found["checked"], json!(2));
