@@ -41,6 +41,9 @@ const EVENTS_MAX: usize = 1_000_000;
 /// Aggregates that changed so long before are compared: a night that failed is made up for.
 const CHANGED_WITHIN: TimeDelta = TimeDelta::hours(48);
 
+/// What is counted for the alarms; each has one in the template.
+const MEASURES: [&str; 3] = ["CounterDrift", "AggregateDrift", "ReconcileFailed"];
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What it works with.
@@ -155,10 +158,11 @@ impl Job {
     /// Counts what a step found, for the alarms.
     fn tell(&self, before: &Totals, pass: &Pass) {
         let after = &pass.totals;
+        let [counters, aggregates, failed] = MEASURES;
         let counts = [
-            ("CounterDrift", after.drifted - before.drifted),
-            ("AggregateDrift", after.aggregate_drifted - before.aggregate_drifted),
-            ("ReconcileFailed", after.failed - before.failed),
+            (counters, after.drifted - before.drifted),
+            (aggregates, after.aggregate_drifted - before.aggregate_drifted),
+            (failed, after.failed - before.failed),
         ];
         if counts.iter().any(|(_, count)| *count > 0) {
             telemetry::measure(&self.stage, &counts, self.app.context.now());
@@ -252,4 +256,22 @@ fn result(pass: &Pass) -> Value {
     let mut result = json!(pass.totals);
     result["more"] = json!(!pass.done);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_measure_has_an_alarm() {
+        let template = include_str!("../../../template.yaml");
+        for measure in MEASURES {
+            let (namespace, stage) = (
+                telemetry::NAMESPACE,
+                "Dimensions:\n        - Name: Stage\n          Value: !Ref StageName",
+            );
+            let alarm = format!("Namespace: {namespace}\n      MetricName: {measure}\n      {stage}\n");
+            assert!(template.contains(&alarm), "{measure}");
+        }
+    }
 }
