@@ -210,6 +210,7 @@ async fn load(store: &Store, first: DateTime<Utc>, now: DateTime<Utc>) {
             now,
             enforce: false,
             source: Source::Batch,
+            hold: None,
             details: Details {
                 response_time_ms: Some(index * 7_919 % 900),
                 ..Details::default()

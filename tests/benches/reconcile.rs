@@ -32,7 +32,7 @@ const METRICS: [&str; 4] = ["api_calls", "document_processing", "ocr_operations"
 
 #[tokio::main]
 async fn main() {
-    for users in [1, 100] {
+    for users in [1, 20] {
         store_of(users).await;
     }
 }

@@ -44,7 +44,7 @@ pub struct AggregateDrift {
 /// What must be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Span {
-    Hour([Option<Quarter>; QUARTERS]),
+    Hour(Box<[Option<Quarter>; QUARTERS]>),
     Day(Quarter),
 }
 
@@ -142,7 +142,7 @@ impl Store {
                     start: hour.start,
                     stored: found.map_or(Decimal::ZERO, |found| total(&found.quarters)),
                     truth: total(&hour.quarters),
-                    span: Span::Hour(hour.quarters.clone()),
+                    span: Span::Hour(Box::new(hour.quarters.clone())),
                     item: item.cloned(),
                 });
             }

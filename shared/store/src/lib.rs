@@ -12,6 +12,7 @@ pub mod alert_list;
 pub mod api_key;
 pub mod audit;
 mod batch;
+mod checkpoint;
 pub mod configuration;
 pub mod context;
 pub mod count;
