@@ -7,10 +7,11 @@
 CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
-	-p relay-job -p aggregate-job -p alert-job -p reconcile-job
+	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job \
+	-p reconcile-job
 
 .PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
-	build-RelayJob build-AggregateJob build-AlertJob build-ReconcileJob functions
+	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ReconcileJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -35,6 +36,9 @@ build-AggregateJob: functions
 
 build-AlertJob: functions
 	install -m 755 $(BUILT)/alert-job $(ARTIFACTS_DIR)/bootstrap
+
+build-LifecycleJob: functions
+	install -m 755 $(BUILT)/lifecycle-job $(ARTIFACTS_DIR)/bootstrap
 
 build-ReconcileJob: functions
 	install -m 755 $(BUILT)/reconcile-job $(ARTIFACTS_DIR)/bootstrap

@@ -22,21 +22,21 @@ const WAITS_MAX: usize = 60;
 const DOCUMENTS: &str = "document_processing";
 
 /// A stack whose functions are called by the test alone.
-struct Idle {
-    client: Client,
+pub struct Idle {
+    pub client: Client,
     /// Records of each table that the test has taken.
     taken: [usize; 2],
 }
 
 /// A call that was stopped.
-struct Stopped {
+pub struct Stopped {
     gate: Arc<Gate>,
     running: tokio::task::JoinHandle<()>,
     _instance: Arc<Instance>,
 }
 
 impl Idle {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let options = Options {
             idle: true,
             ..Options::default()
@@ -48,7 +48,7 @@ impl Idle {
     }
 
     /// What the streams tell since this was last asked: of events, and of everything else.
-    fn told(&mut self) -> [String; 2] {
+    pub fn told(&mut self) -> [String; 2] {
         let tables = [self.client.stack.events_table(), self.client.stack.state_table()];
         let mut told = [String::new(), String::new()];
         for (index, table) in tables.into_iter().enumerate() {
@@ -59,7 +59,7 @@ impl Idle {
         told
     }
 
-    async fn call(&self, function: &str, event: &str) -> Value {
+    pub async fn call(&self, function: &str, event: &str) -> Value {
         let instance = self.client.stack.instance(None).expect("an instance");
         let answer = instance.invoke(function, event.to_owned()).await.expect("an answer");
         serde_json::from_str(&answer).expect("JSON")
@@ -67,7 +67,7 @@ impl Idle {
 
     /// Calls a function that is stopped before (even) or after (odd) one of its requests; none if it
     /// ended before.
-    async fn stopped(&self, function: &'static str, event: &str, wait: usize) -> Option<Stopped> {
+    pub async fn stopped(&self, function: &'static str, event: &str, wait: usize) -> Option<Stopped> {
         let gate = Arc::new(Gate::default());
         let held = gate.clone();
         let wire = Wire::new(move |call: &Call| match (call.number == wait / 2, wait % 2) {
@@ -96,7 +96,7 @@ impl Idle {
     }
 
     /// What waits on a queue.
-    async fn waiting(&self, queue: &str) -> Vec<Value> {
+    pub async fn waiting(&self, queue: &str) -> Vec<Value> {
         let path = format!("/_local/queues/{queue}/messages");
         let listed = self.client.get(&path, "").await;
         let messages = listed.body["messages"].as_array().expect("messages").iter();
@@ -116,14 +116,14 @@ impl Idle {
 
 impl Stopped {
     /// Lets it go on, to its end.
-    async fn go_on(self) {
+    pub async fn go_on(self) {
         self.gate.open();
         self.running.await.expect("it does not panic");
     }
 }
 
 /// An event of a queue with these messages.
-fn queued(bodies: &[Value]) -> String {
+pub fn queued(bodies: &[Value]) -> String {
     let record = |(index, body): (usize, &Value)| {
         json!({
             "messageId": format!("m{index}"), "receiptHandle": "r", "body": body.to_string(),

@@ -136,6 +136,7 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
             Value::Null,
         ),
         usage(admin, "GET admin/adjustments?user_id=u", Value::Null),
+        usage(admin, "GET admin/statements", Value::Null),
         usage(admin, "POST admin/reconcile", json!({"user_id": "u"})),
         usage(admin, "GET admin/plans", Value::Null),
         usage(admin, "GET admin/plans/basic", Value::Null),

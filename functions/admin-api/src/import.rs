@@ -137,7 +137,7 @@ async fn import_line(app: &App, call: &Call, plans: &[Version], line: &str) -> R
         let detail = format!("The line is not JSON: column {}.", error.column());
         Problem::new(Code::MalformedJson, detail)
     })?;
-    let wanted = subscription::wanted(Fields::body(value)?, plans)?.identified();
+    let wanted = subscription::identified(subscription::wanted(Fields::body(value)?, plans)?);
     match subscription::create_one(app, call, &wanted, None).await? {
         Created::Now(created) => Ok((StatusCode::CREATED, created.id)),
         Created::Earlier(found) => Ok((StatusCode::OK, found.id)),

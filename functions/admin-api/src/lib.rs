@@ -1,5 +1,5 @@
 //! The endpoints of administrators: subscriptions, overrides, resets, the ledger, reconciliation,
-//! plans, metric types, API keys. Each change is written together with its audit entry.
+//! statements, plans, metric types, API keys. Each change is written together with its audit entry.
 
 mod adjustment;
 mod api_key;
@@ -9,6 +9,7 @@ mod plan;
 mod quota;
 mod reconcile;
 mod renewal;
+mod statement;
 mod subscription;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/quotas", put(quota::put).delete(quota::delete))
         .route("/api/v1/usage/admin/quotas/reset", post(quota::reset))
         .route("/api/v1/usage/admin/adjustments", get(adjustment::list))
+        .route("/api/v1/usage/admin/statements", get(statement::list))
         .route("/api/v1/usage/admin/reconcile", post(reconcile::reconcile))
         .route("/api/v1/usage/admin/plans", get(plan::list))
         .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))

@@ -19,6 +19,7 @@ use metering_edge::{
     read,
     request::JsonBody,
     subject::Named,
+    subscription::read_override,
 };
 use metering_store::{
     counter::Counter,
@@ -26,7 +27,6 @@ use metering_store::{
     mutation::{Committed, RequestName},
     subscription::Target,
 };
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 /// `PUT /admin/quotas`: replaces a metric's override; what is left out is the plan's.
@@ -40,13 +40,7 @@ pub async fn put(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> Res
     let metrics = app.store.metrics(fields.text_of("metric_type"), call.info.now).await?;
     let named = Named::read(&call, &mut fields);
     let metric = fields.required("metric_type", read::metric(&metrics));
-    let own = Override {
-        quota_limit: fields.nullable("quota_limit", read::quantity(Decimal::ZERO)),
-        allow_overage: fields.optional("allow_overage", read::boolean),
-        overage_limit: fields.nullable("overage_limit", read::quantity(Decimal::ZERO)),
-        overage_price: fields.nullable("overage_price", read::quantity(Decimal::ZERO)),
-        block_size: fields.nullable("block_size", read::positive),
-    };
+    let own = read_override(&mut fields);
     let metric = fields.finish(metric)?;
     let target = named.target_now(&app, &call).await?;
     change_override(&app, &call, &target, &metric, Some(own), name.as_ref(), StatusCode::OK).await
@@ -119,6 +113,7 @@ async fn change_override(
         };
         Ok(Planned {
             limits,
+            seen_at: None,
             audit,
             record: record(name, status, &answer),
         })

@@ -21,7 +21,7 @@ use metering_edge::{
 };
 use metering_store::{
     mutation::RequestName,
-    renewal::{Ended, Ending, Noted},
+    renewal::{EndOrder, Ended, Ending, Noted},
     subscription::Subscription,
 };
 
@@ -68,7 +68,7 @@ pub async fn cancel(
 /// What was answered before may have died before all was sealed.
 async fn again(app: &App, id: &str, before: Response) -> Result<Response, Problem> {
     if let Some(found) = app.store.subscription_get(id).await? {
-        app.store.seals_finish(&found).await?;
+        app.store.seals_finish(found, app.context.now()).await?;
     }
     Ok(before)
 }
@@ -98,12 +98,16 @@ async fn end(
             audit: call.audit(audit_id.clone(), action, id.to_owned(), before, after),
         })
     };
-    match app
-        .store
-        .subscription_end(id, ending, name.is_some(), now, note)
-        .await?
-    {
+    let order = EndOrder {
+        id,
+        ending,
+        named: name.is_some(),
+        seen_at: None,
+        limits: None,
+    };
+    match app.store.subscription_end(order, now, note).await? {
         Ended::Done(after) => Ok(idempotency::answer(StatusCode::OK, shown(&after)?)),
+        Ended::Outdated => Err(Problem::internal("a request is no event, and out of date")),
         Ended::Before => again(app, id, replayed_now(app, call, name).await?).await,
         Ended::Unknown => Err(Problem::not_found("subscription")),
         Ended::Inactive => Err(cancelled()),

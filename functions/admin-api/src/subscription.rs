@@ -7,28 +7,23 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use http::StatusCode;
-use metering_domain::{
-    ids::subscription_id_of,
-    period::{PeriodLength, Schedule, Timeline},
-};
+use metering_domain::ids::subscription_id_of;
 use metering_edge::{
     App,
     access::Scope,
     answer,
     auth::Call,
     cursor::Cursors,
-    fields::{Fault, Fields},
+    fields::Fields,
     idempotency::{self, record, replayed, replayed_now, request_name},
-    problem::{Code, FieldCode, Problem},
+    problem::{Code, Problem},
     read,
     request::JsonBody,
+    subscription::{Periods, Wanted, known_plan, moved_to, plans_for},
 };
 use metering_store::{
-    Store,
-    account::Status,
+    configuration::Configuration,
     limit::{Limited, Planned},
     mutation::{Committed, RequestName},
     plan::Version,
@@ -36,111 +31,28 @@ use metering_store::{
 };
 use serde_json::{Value, json};
 
-/// A body as read.
-#[derive(Clone)]
-pub(crate) struct Wanted {
-    id: Option<String>,
-    user_id: String,
-    plan: Version,
-    timezone: Option<Tz>,
-    billing_anchor: Option<DateTime<Utc>>,
-    period_length: Option<PeriodLength>,
-    starts_at: Option<DateTime<Utc>>,
-}
-
-/// The plan of a body that it may name: the one it names, or all if there is no such plan.
-async fn plans_for(app: &App, fields: &Fields) -> Result<Vec<Version>, Problem> {
-    if let Some(id) = fields.text_of("plan")
-        && let Some(plan) = app.store.plan_get(id).await?
-    {
-        return Ok(vec![plan]);
-    }
-    Ok(app.store.plan_list().await?)
-}
-
-fn known_plan(plans: &[Version]) -> impl Fn(&Value) -> Result<Version, Fault> {
-    |value| {
-        let known = plans
-            .iter()
-            .find(|known| Some(known.plan.id.as_str()) == value.as_str());
-        known.cloned().ok_or_else(|| {
-            let known: Vec<&str> = plans.iter().map(|known| known.plan.id.as_str()).collect();
-            Fault::new(FieldCode::UnknownValue, format!("must be one of {}", known.join(", ")))
-        })
-    }
-}
-
 /// The subscription that a body describes.
 pub(crate) fn wanted(mut fields: Fields, plans: &[Version]) -> Result<Wanted, Problem> {
     let id = fields.optional("id", read::new_subscription_id);
     let user_id = fields.required("user_id", read::user_id);
     let plan = fields.required("plan", known_plan(plans));
-    let timezone = fields.optional("timezone", read::timezone);
-    let billing_anchor = fields.optional("billing_anchor", read::instant);
-    let period_length = fields.optional(
-        "period_length",
-        read::one_of(&["day", "week", "month", "year"], PeriodLength::parse),
-    );
+    let periods = Periods::read(&mut fields);
     let starts_at = fields.optional("starts_at", read::instant);
     let (user_id, plan) = fields.finish(user_id.zip(plan))?;
     Ok(Wanted {
         id,
         user_id,
         plan,
-        timezone,
-        billing_anchor,
-        period_length,
+        periods,
         starts_at,
     })
 }
 
-impl Wanted {
-    /// With an id in any case: without one of its own, of what it says.
-    pub(crate) fn identified(self) -> Self {
-        let id = self
-            .id
-            .clone()
-            .unwrap_or_else(|| subscription_id_of(&created_as(&self)));
-        Self { id: Some(id), ..self }
-    }
-}
-
-/// What must agree when the same subscription is created again.
-fn created_as(wanted: &Wanted) -> String {
-    json!([
-        wanted.user_id,
-        wanted.plan.plan.id,
-        wanted.timezone.map(|zone| zone.name()),
-        wanted.billing_anchor.map(|at| at.timestamp_millis()),
-        wanted.period_length.map(PeriodLength::as_str),
-        wanted.starts_at.map(|at| at.timestamp_millis()),
-    ])
-    .to_string()
-}
-
-fn subscription(app: &App, wanted: &Wanted, now: DateTime<Utc>) -> Subscription {
-    let starts_at = wanted.starts_at.unwrap_or(now);
-    let (zone, length) = (
-        wanted.timezone.unwrap_or(Tz::UTC),
-        wanted.period_length.unwrap_or(PeriodLength::Month),
-    );
-    let schedule = match wanted.billing_anchor {
-        Some(anchor) => Schedule::new(zone, anchor, length),
-        None => Schedule::calendar(zone, length, starts_at),
-    };
-    Subscription {
-        id: wanted.id.clone().unwrap_or_else(|| app.context.id("sub")),
-        user_id: wanted.user_id.clone(),
-        timeline: Timeline::new(schedule, []),
-        starts_at,
-        status: Status::Active,
-        created_at: now,
-        cancel_at: None,
-        cancelled_at: None,
-        sealing: Vec::new(),
-        configuration: Store::subscription_limits(&wanted.plan, now),
-        created_as: created_as(wanted),
-    }
+/// With an id in any case: without one of its own, of what it says.
+pub(crate) fn identified(wanted: Wanted) -> Wanted {
+    let id = wanted.id.clone();
+    let id = id.unwrap_or_else(|| subscription_id_of(&wanted.created_as()));
+    Wanted { id: Some(id), ..wanted }
 }
 
 /// `POST /admin/subscriptions`: the same again is 200, another under the same id 409.
@@ -182,7 +94,7 @@ pub(crate) async fn create_one(
     name: Option<&RequestName>,
 ) -> Result<Created, Problem> {
     let now = call.info.now;
-    let new = subscription(app, wanted, now);
+    let new = wanted.subscription(app, now);
     let body = answer::subscription(&new, now)?;
     let audit_id = app.context.id("aud");
     let target = new.id.clone();
@@ -278,14 +190,12 @@ pub async fn change_plan(
             return Err(cancelled());
         }
         let before = &limited.configuration.limits;
-        // Who is on the plan already does not move: an edit binds at the next period.
-        let limits = if before.plan.as_ref() == Some(&plan.plan.id) {
-            before.clone()
-        } else {
-            before.on(&plan, now)
-        };
+        let limits = moved_to(before, &plan, now);
         let changed = Subscription {
-            configuration: limited.configuration.changed(limits.clone(), now),
+            configuration: Configuration {
+                limits: limits.clone(),
+                ..limited.configuration.clone()
+            },
             ..found.clone()
         };
         let body = answer::subscription(&changed, now)?;
@@ -298,6 +208,7 @@ pub async fn change_plan(
         );
         Ok(Planned {
             limits,
+            seen_at: None,
             audit,
             record: record(name.as_ref(), StatusCode::OK, &body),
         })

@@ -1,8 +1,9 @@
 //! The event bus: what others may act upon, under a name that stays the same.
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use metering_store::alert::Alert;
-use serde_json::json;
+use metering_edge::answer;
+use metering_store::{StoreError, alert::Alert, statement::StatementKey};
+use serde_json::{Value, json};
 
 use crate::{
     Failure, Job,
@@ -11,16 +12,33 @@ use crate::{
 
 /// Who says what this system puts on the bus.
 const SOURCE: &str = "usage-metering";
+/// The type of the event that says that a period is closed.
+const PERIOD_CLOSED: &str = "usage.period_closed";
 
 impl Job {
     /// Puts an alert on the bus.
     pub(crate) async fn put_on_bus(&self, alert: &Alert) -> Result<(), Failure> {
         let mut detail = data(alert);
         detail["event_id"] = json!(alert.id);
+        self.put(TYPE, &detail).await
+    }
+
+    /// Puts a statement on the bus.
+    pub(crate) async fn publish(&self, key: &StatementKey) -> Result<(), Failure> {
+        let found = self.app.store.statement_get(key).await?;
+        let statement = found.ok_or(StoreError::Corrupt {
+            what: "task",
+            attribute: "sk".into(),
+        })?;
+        let detail = json!({"event_id": statement.id, "statement": answer::statement(&statement)});
+        self.put(PERIOD_CLOSED, &detail).await
+    }
+
+    async fn put(&self, detail_type: &str, detail: &Value) -> Result<(), Failure> {
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(self.app.config.event_bus_name()?)
             .source(SOURCE)
-            .detail_type(TYPE)
+            .detail_type(detail_type)
             .detail(detail.to_string())
             .build();
         let put = self.app.bus.put_events().entries(entry).send().await?;

@@ -1,7 +1,9 @@
-//! Tells people: each message of its queue is one alert by one way. Also judges counters again that
-//! could not be decided, and sends the digests of the day before, on a schedule.
+//! Tells people: each message of its queue is one alert by one way. Also puts statements on the event
+//! bus, judges counters again that could not be decided, and sends the digests of the day before, on a
+//! schedule.
 //!
-//! Delivered twice: what an alert's list of attempts says was accepted is not sent again. Dies
+//! Delivered twice: what an alert's list of attempts says was accepted is not sent again; a statement
+//! is published again, under its id. Dies
 //! between sending and noting: it is sent again, a webhook under the same id. What fails comes again
 //! later and later, then goes to the dead-letter queue, where an alarm looks.
 
@@ -26,6 +28,7 @@ use metering_store::{
     alert::AlertKey,
     judge::Judged,
     keys::{CounterKey, Owner},
+    statement::StatementKey,
 };
 use serde_json::Value;
 
@@ -86,6 +89,10 @@ impl Job {
     async fn handle(&self, message: &Message) -> Result<bool, Failure> {
         match serde_json::from_str(&message.body)? {
             AlertTask::Judge { user_id, pk, sk } => self.judge_again(&user_id, &pk, &sk).await,
+            AlertTask::Publish { pk, sk } => {
+                self.publish(&StatementKey { pk, sk }).await?;
+                Ok(false)
+            }
             AlertTask::Deliver { user_id, sk, way } => {
                 let key = AlertKey { user_id, sk };
                 self.deliver(&key, &way, message.receive_count).await

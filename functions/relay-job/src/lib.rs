@@ -2,8 +2,8 @@
 //! that could fail.
 //!
 //! Of an event: the hour to be computed again, the counter to be judged, the pages of a document. Of
-//! a counter: its thresholds. Of a new alert: one message for each way it goes. All of it may be done
-//! twice; a batch that fails comes again whole. A record that can never be passed on is put aside
+//! a counter: its thresholds. Of a new alert: one message for each way it goes. Of a new statement: one
+//! that has it published. All of it may be done twice; a batch that fails comes again whole. A record that can never be passed on is put aside
 //! with its images, where an alarm looks.
 
 mod alert;
@@ -12,6 +12,7 @@ mod dead_letter;
 mod hour;
 mod page;
 mod send;
+mod statement;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use metering_edge::{
 };
 use metering_store::{StoreError, alert::Alert, counter::Counter, event::Event};
 
-use crate::{counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox};
+use crate::{counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox, statement::Statements};
 
 /// A failure and the records that it keeps from being passed on.
 pub(crate) struct Fault {
@@ -60,6 +61,7 @@ struct Gathered {
     counters: Counters,
     documents: Vec<(usize, Event)>,
     alerts: Vec<(usize, Alert)>,
+    statements: Statements,
     faults: Vec<Fault>,
 }
 
@@ -72,6 +74,7 @@ impl Relay {
         faults.extend(self.judge(gathered.counters).await);
         faults.extend(self.derive_pages(gathered.documents).await);
         faults.extend(self.fan_out(&gathered.alerts).await);
+        faults.extend(self.publish(&gathered.statements).await);
         let mut again = None;
         for fault in faults {
             again = match self.settle(&records, fault).await {
@@ -154,6 +157,8 @@ impl Gathered {
                 .changed(index, old.as_ref(), &Counter::from_item(&record.new)?);
         } else if record.kind == Kind::Insert && metering_store::keys::alerts_of(pk).is_some() {
             self.alerts.push((index, Alert::from_item(&record.new)?));
+        } else if record.kind == Kind::Insert && metering_store::keys::statements_of(pk).is_some() {
+            self.statements.add(index, pk, sk);
         }
         Ok(())
     }

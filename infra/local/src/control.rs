@@ -35,6 +35,10 @@ use crate::{
 const TOKEN_SECONDS: i64 = 86_400;
 /// More than any request here needs.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The function that closes periods.
+const LIFECYCLE: &str = "LifecycleJob";
+/// How often it runs after a move, while it says that there is more to do.
+const LIFECYCLE_RUNS_MAX: usize = 100;
 
 /// What the endpoints work on.
 pub struct Control {
@@ -135,7 +139,8 @@ async fn token(State(control): Shared, body: Bytes) -> Answer {
     Ok(Json(json!({"token": token, "expires_at": write_instant(expires)})))
 }
 
-/// Moves the clock. Moved forward, what has expired is deleted; schedules in between do not run.
+/// Moves the clock. Moved forward, what has expired is deleted and periods that are over are closed;
+/// schedules in between do not run.
 async fn clock(State(control): Shared, body: Bytes) -> Answer {
     let mut fields = Fields::read(&body)?;
     let (sets, advances) = (fields.has("now"), fields.has("advance_seconds"));
@@ -164,8 +169,24 @@ async fn clock(State(control): Shared, body: Bytes) -> Answer {
         let expired = control.queues.expire();
         let expired = expired.map_err(|error| Problem::internal(error.to_string()))?;
         tracing::debug!(deleted, expired, "expired items and messages");
+        lifecycle(&control.host).await;
     }
     Ok(Json(json!({"now": write_instant(now)})))
+}
+
+/// Does what a subscription's life asks for in the time that was left out: its periods are closed. What
+/// fails is left to the schedule, as it is in AWS.
+async fn lifecycle(host: &Desk) {
+    for _ in 0..LIFECYCLE_RUNS_MAX {
+        match host.run(LIFECYCLE).await {
+            Some(Ok(answer)) if answer.contains("\"more\":true") => {}
+            Some(Ok(_)) | None => return,
+            Some(Err(error)) => {
+                tracing::error!(%error, "periods could not be closed");
+                return;
+            }
+        }
+    }
 }
 
 fn refused(pointer: &str, error: &ClockError) -> Problem {

@@ -49,6 +49,7 @@ pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> 
         "AlertsApi" => api(&app, alerts_api::router),
         "AnalyticsApi" => api(&app, analytics_api::router),
         "IngestJob" => ingest_job::handler(app),
+        "LifecycleJob" => lifecycle_job::handler(app),
         "ReconcileJob" => reconcile_job::handler(app),
         "RelayJob" => relay_job::handler(app),
         "TrackingApi" => api(&app, tracking_api::router),

@@ -17,4 +17,5 @@ pub mod number;
 pub mod period;
 pub mod plan;
 pub mod quota;
+pub mod statement;
 pub mod trend;

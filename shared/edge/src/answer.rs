@@ -7,8 +7,11 @@ use metering_domain::{
     number::plain,
     period::{Period, instant_text},
     quota::{Standing, Usage, standing},
+    statement::Line,
 };
-use metering_store::{adjustment::Adjustment, counter::Counter, event::Event, subscription::Subscription};
+use metering_store::{
+    adjustment::Adjustment, counter::Counter, event::Event, statement::Statement, subscription::Subscription,
+};
 use rust_decimal::Decimal;
 use serde_json::{Map, Number, Value, json};
 
@@ -183,6 +186,26 @@ pub fn subscription(subscription: &Subscription, now: DateTime<Utc>) -> Result<V
         "created_at": instant(subscription.created_at), "cancel_at": instant_opt(subscription.cancel_at),
         "cancelled_at": instant_opt(subscription.ended_at(now)),
     }))
+}
+
+/// A statement as callers see it, and the event bus.
+pub fn statement(statement: &Statement) -> Value {
+    let option = |value: Option<Decimal>| value.map_or(Value::Null, number);
+    let line = |line: &Line| {
+        json!({
+            "metric_type": line.metric_type, "kind": line.kind.as_str(), "unit": line.unit, "used": number(line.used),
+            "peak": option(line.peak), "quota_limit": option(line.quota_limit), "overage": number(line.overage),
+            "blocks": option(line.blocks), "overage_price": option(line.overage_price),
+            "block_size": option(line.block_size), "cost": number(line.cost),
+        })
+    };
+    json!({
+        "id": statement.id, "user_id": statement.user_id, "subscription_id": statement.subscription_id,
+        "plan": statement.plan, "period_start": instant(statement.period.start),
+        "period_end": instant(statement.period.end), "closed_at": instant(statement.closed_at),
+        "currency": statement.currency, "lines": statement.lines.iter().map(line).collect::<Vec<_>>(),
+        "total_cost": number(statement.total_cost),
+    })
 }
 
 /// A page of a list that is known as a whole: what follows the element named `after`, and the name

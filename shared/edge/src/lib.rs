@@ -20,6 +20,7 @@ pub mod report;
 pub mod request;
 pub mod stream;
 pub mod subject;
+pub mod subscription;
 pub mod telemetry;
 pub mod verdict;
 pub mod webhook;

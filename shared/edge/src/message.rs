@@ -46,6 +46,13 @@ pub enum AlertTask {
         /// How.
         way: Way,
     },
+    /// To put a statement on the event bus.
+    Publish {
+        /// The statement's partition key.
+        pk: String,
+        /// Its sort key.
+        sk: String,
+    },
     /// To judge a counter again: an open attempt may have decided by now.
     Judge {
         /// Whose.

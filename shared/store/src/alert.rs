@@ -8,7 +8,6 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, TransactWr
 use chrono::{DateTime, Utc};
 use metering_domain::alert::{AlertStatus, AlertType, Channel, Severity};
 use rust_decimal::Decimal;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     Store, StoreError,
@@ -153,12 +152,7 @@ pub enum Moved {
 /// The id of the alert about these things, which no other alert has: `alr_` and 32 hexadecimal
 /// digits of SHA-256 over them, each with its length.
 pub fn alert_id(about: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in about {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    format!("alr_{}", keys::hex(&hash.finalize()[..16]))
+    keys::derived_id("alr", about)
 }
 
 impl Alert {

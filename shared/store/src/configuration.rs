@@ -19,8 +19,8 @@ use crate::{
     plan::{Version, Versions},
 };
 
-/// How many earlier configurations an owner keeps: a first event of an ended period needs the one
-/// in force at that period's end.
+/// How many earlier configurations an owner keeps, at most one a period: a first event of an ended
+/// period, and its statement, need the one in force at that period's end.
 pub const PAST_MAX: usize = 24;
 
 /// An owner's plan and overrides at one time.
@@ -129,15 +129,25 @@ impl Store {
 impl Configuration {
     /// The limits in force now, or at the end of a period that is over.
     fn limits_of(&self, kind: Kind, period: &Period, now: DateTime<Utc>) -> &Limits {
-        let is_over = kind == Kind::Sum && period.end <= now;
-        let at_its_end = self.past.iter().find(|(until, _)| is_over && *until >= period.end);
-        at_its_end.map_or(&self.limits, |(_, limits)| limits)
+        if kind == Kind::Sum && period.end <= now {
+            return self.limits_until(period.end);
+        }
+        &self.limits
     }
 
-    /// Replaces the limits at `now` and remembers those before.
-    pub fn changed(&self, limits: Limits, now: DateTime<Utc>) -> Self {
+    /// The limits in force just before an instant, the present ones if they were made before it.
+    pub(crate) fn limits_until(&self, end: DateTime<Utc>) -> &Limits {
+        let then = self.past.iter().find(|(until, _)| *until >= end);
+        then.map_or(&self.limits, |(_, limits)| limits)
+    }
+
+    /// Replaces the limits at `now`, in the period that starts at `period_start`, and remembers those
+    /// before if a period ended under them: nothing else asks for them, however often they change.
+    pub fn changed(&self, limits: Limits, now: DateTime<Utc>, period_start: DateTime<Utc>) -> Self {
         let mut past = self.past.clone();
-        past.push((now, self.limits.clone()));
+        if past.last().is_none_or(|(until, _)| *until < period_start) {
+            past.push((now, self.limits.clone()));
+        }
         past.drain(..past.len().saturating_sub(PAST_MAX));
         Self {
             version: self.version + 1,

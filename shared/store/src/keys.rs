@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use metering_domain::ids::NONE;
+use sha2::{Digest as _, Sha256};
 
 /// The sort key of an owner's own item.
 pub const OWNER: &str = "SUB";
@@ -131,6 +132,11 @@ pub fn counters_of(start: DateTime<Utc>) -> String {
     format!("{}#", counters_from(start))
 }
 
+/// What the sort keys of an owner's gauges and leases begin with.
+pub fn standing_counters() -> String {
+    format!("{COUNTER}{STANDING}#")
+}
+
 /// The key of an event, or of the tombstone in its place.
 pub fn event(id: &str) -> String {
     format!("EVT#{id}")
@@ -238,6 +244,26 @@ pub fn alerts_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(ALERTS)
 }
 
+const STATEMENTS: &str = "STM#";
+
+/// The partition of a user's statements, by the starts of their periods.
+pub fn statements(user_id: &str) -> String {
+    format!("{STATEMENTS}{user_id}")
+}
+
+/// The user whose statements a partition holds.
+pub fn statements_of(pk: &str) -> Option<&str> {
+    pk.strip_prefix(STATEMENTS)
+}
+
+/// The kind under which statements are listed over all users.
+pub const STATEMENT_KIND: &str = "statement";
+
+/// What is due of subscriptions: periods to be closed, in shards by a hash of the id.
+pub fn periods_to_close(shard: u8) -> String {
+    format!("close#{shard}")
+}
+
 /// The kind under which users are listed: by their own items.
 pub const USER_KIND: &str = "user";
 
@@ -283,6 +309,17 @@ pub fn instant(at: DateTime<Utc>) -> String {
 /// The instant in a stored text.
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+}
+
+/// An id that what it names gives it, and nothing else: `prefix`, `_` and 32 hexadecimal digits of
+/// SHA-256 over the parts, each with its length.
+pub(crate) fn derived_id(prefix: &str, parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    format!("{prefix}_{}", hex(&hash.finalize()[..16]))
 }
 
 /// Whether DynamoDB takes such a key: 1 to 2,048 bytes, and 1 to 1,024 for the sort key (Amazon

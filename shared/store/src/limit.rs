@@ -50,6 +50,8 @@ pub struct Limited {
     pub counters: Vec<Counter>,
     /// The versions of its plan in force in those periods.
     pub versions: Arc<Versions>,
+    /// The instant of the newest event of the bus that it has seen.
+    pub seen_at: Option<DateTime<Utc>>,
     own: Option<Item>,
 }
 
@@ -58,6 +60,8 @@ pub struct Limited {
 pub struct Planned {
     /// The limits from now on.
     pub limits: Limits,
+    /// The instant of the event that says so, if it was one: noted with the change.
+    pub seen_at: Option<DateTime<Utc>>,
     /// The audit entry.
     pub audit: AuditEntry,
     /// The record of the answer.
@@ -127,10 +131,12 @@ impl Store {
     pub async fn limited_get(&self, target: &Target, now: DateTime<Utc>) -> Result<Option<Limited>, StoreError> {
         let known = target.period_at(now)?.start;
         let (own, mut counters) = self.counters_list(&target.owner, known).await?;
+        let mut seen_at = None;
         let (target, configuration) = match (&own, &target.owner) {
             (Some(item), Owner::None(_)) => (target.clone(), Configuration::read(&Reader::new(item, "owner"))?),
             (Some(item), Owner::Subscription(_)) => {
                 let found = Subscription::from_item(item)?;
+                seen_at = found.seen_at;
                 (Target::of(&found, now), found.configuration)
             }
             (None, Owner::None(_)) => (target.clone(), Configuration::default()),
@@ -145,6 +151,7 @@ impl Store {
             configuration,
             counters,
             versions,
+            seen_at,
             own,
         }))
     }
@@ -179,19 +186,21 @@ impl Store {
         planned: &Planned,
         now: DateTime<Utc>,
     ) -> Result<Committed, StoreError> {
-        let configuration = found.configuration.changed(planned.limits.clone(), now);
-        let limits = &configuration.limits;
         let target = &found.target;
         let present = target.period_at(now)?;
+        let configuration = found.configuration.changed(planned.limits.clone(), now, present.start);
+        let limits = &configuration.limits;
         let versions = self.versions_of(limits, present.start, now).await?;
         let (_, own, all) = self.watched(None, &target.user_id).await?;
         let custom: Vec<&CustomThreshold> = own.thresholds.values().chain(all.thresholds.values()).collect();
-        let mut items = vec![update(self.change_owner(
+        let owner = self.change_owner(
             &target.owner,
             &found.configuration,
             &configuration,
+            planned.seen_at,
             now,
-        ))?];
+        );
+        let mut items = vec![update(owner)?];
         for counter in found.counters.iter().filter(|counter| !counter.sealed) {
             let start = counter.key.period_start.unwrap_or(present.start);
             let terms = limits.terms(&versions, &counter.key.metric_type, start, now)?;
@@ -251,6 +260,7 @@ impl Store {
         owner: &Owner,
         before: &Configuration,
         after: &Configuration,
+        seen_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> UpdateBuilder {
         let mut expression = "SET overrides = :overrides, past = :past, config_version = :after".to_owned();
@@ -267,6 +277,10 @@ impl Store {
                 .expression_attribute_names("#plan", "plan")
                 .expression_attribute_values(":plan_since", at(after.limits.plan_since))
                 .expression_attribute_values(":plan", s(plan));
+        }
+        if let Some(seen_at) = seen_at {
+            expression.push_str(", seen_at = :seen_at");
+            builder = builder.expression_attribute_values(":seen_at", at(seen_at));
         }
         if let Owner::None(user) = owner {
             expression.push_str(&format!(", {LISTED}"));

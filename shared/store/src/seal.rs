@@ -1,12 +1,12 @@
-//! Seals: a period that was ended early (renewed, cancelled) is closed for ever, at once.
+//! Seals: the counters of a period are closed for ever.
 //!
-//! Before, one transaction ended it on its subscription, so that no counter of it can be born any
-//! more, and noted that it is to be sealed. Then each of its counters is sealed: no count begins on
-//! it. What is pending, of any age, is given up where its event is not there, so that its writer
-//! starts again on the current counter; holds are released. Then the note goes.
+//! Before, one transaction closed the period on its subscription, so that no counter of it can be born
+//! any more. Then each of its counters is sealed: no count begins on it. What is pending, of any age,
+//! is given up where its event is not there, so that its writer starts again on the current counter;
+//! holds are released.
 //!
-//! Sent twice or in parallel: each step is conditional on what it changes. Dies half-way: the note
-//! stays, and whoever renews or cancels next, or sends the same again, goes on from the beginning.
+//! Sent twice or in parallel: each step is conditional on what it changes. Dies half-way: whoever
+//! comes next goes on from the beginning, see [`crate::billing`].
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,54 +17,24 @@ use crate::{
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     counter::Counter,
     error::failed,
-    item::{at, n, s},
-    keys::{self, CounterKey, OWNER, Owner},
+    item::{n, s},
+    keys::{self, CounterKey, Owner},
     reservation::State,
     resolve::is_unmet,
-    subscription::Subscription,
 };
 
 /// How often the counters of a period are looked at before somebody else must go on.
 const TURNS_MAX: u32 = 12;
 
 impl Store {
-    /// Seals what is noted on a subscription, and takes the note off.
-    pub async fn seals_finish(&self, subscription: &Subscription) -> Result<(), StoreError> {
-        if subscription.sealing.is_empty() {
-            return Ok(());
-        }
-        let owner = Owner::Subscription(subscription.id.clone());
-        for start in &subscription.sealing {
-            self.period_seal(&owner, *start).await?;
-        }
-        let noted = subscription.sealing.iter().copied().map(at).collect();
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(owner.pk()))
-            .key("sk", s(OWNER))
-            .update_expression("REMOVE sealing")
-            .condition_expression("sealing = :noted")
-            .expression_attribute_values(":noted", AttributeValue::L(noted))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            // Somebody else finished it.
-            Err(error) if is_unmet(&error) => Ok(()),
-            Err(error) => Err(failed("seals_finish", error)),
-        }
-    }
-
-    /// Seals the counters of a period of which none can be born any more.
-    async fn period_seal(&self, owner: &Owner, start: DateTime<Utc>) -> Result<(), StoreError> {
+    /// Seals the counters of a period of which none can be born any more; all of them as they are for
+    /// ever, strongly read.
+    pub(crate) async fn period_seal(&self, owner: &Owner, start: DateTime<Utc>) -> Result<Vec<Counter>, StoreError> {
         for turn in 0..TURNS_MAX {
-            let counters = self.counters_of_period(owner, start).await?;
-            let open: Vec<Counter> = counters.into_iter().filter(|counter| !counter.is_closed()).collect();
+            let counters = self.counters_under(owner, &keys::counters_of(start)).await?;
+            let (closed, open): (Vec<Counter>, Vec<Counter>) = counters.into_iter().partition(Counter::is_closed);
             if open.is_empty() {
-                return Ok(());
+                return Ok(closed);
             }
             for counter in open {
                 self.counter_seal(counter).await?;
@@ -135,15 +105,15 @@ impl Store {
         }
     }
 
-    /// The counters of one period, strongly read.
-    async fn counters_of_period(&self, owner: &Owner, start: DateTime<Utc>) -> Result<Vec<Counter>, StoreError> {
+    /// An owner's counters whose sort keys begin with this, strongly read.
+    pub(crate) async fn counters_under(&self, owner: &Owner, prefix: &str) -> Result<Vec<Counter>, StoreError> {
         let mut pages = self
             .dynamodb
             .query()
             .table_name(&self.tables.state)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :period)")
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", s(owner.pk()))
-            .expression_attribute_values(":period", s(keys::counters_of(start)))
+            .expression_attribute_values(":prefix", s(prefix))
             .consistent_read(true)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .into_paginator()
@@ -151,7 +121,7 @@ impl Store {
             .send();
         let mut counters = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| failed("counters_of_period", error))?;
+            let item = item.map_err(|error| failed("counters_under", error))?;
             counters.push(Counter::from_item(&item)?);
         }
         Ok(counters)

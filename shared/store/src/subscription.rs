@@ -56,6 +56,10 @@ pub struct Subscription {
     pub sealing: Vec<DateTime<Utc>>,
     /// Its limits and their guards.
     pub configuration: Configuration,
+    /// Up to where its periods have their statements; none: before the first one.
+    pub billed_until: Option<DateTime<Utc>>,
+    /// The instant of the newest event of the bus that it has seen.
+    pub seen_at: Option<DateTime<Utc>>,
     /// A hash of the request that created it, to tell the same request again from another one.
     pub created_as: String,
 }
@@ -101,7 +105,7 @@ impl Subscription {
             || self.cancel_at.is_some_and(|at| at <= period.start)
     }
 
-    fn to_item(&self) -> Item {
+    fn to_item(&self) -> Result<Item, StoreError> {
         let mut item = self.configuration.limits.to_item();
         item.extend([
             ("pk".into(), s(Owner::Subscription(self.id.clone()).pk())),
@@ -111,18 +115,16 @@ impl Subscription {
             ("id".into(), s(&self.id)),
             ("user_id".into(), s(&self.user_id)),
             ("timezone".into(), s(self.timeline.zone().name())),
-            ("billing_anchor".into(), at(self.timeline.first_anchor())),
             ("period_length".into(), s(self.timeline.length().as_str())),
             ("starts_at".into(), at(self.starts_at)),
-            ("status".into(), s(self.status.as_str())),
             ("created_at".into(), at(self.created_at)),
             ("created_as".into(), s(&self.created_as)),
-            ("config_version".into(), int(self.configuration.version)),
             ("births".into(), int(self.configuration.births)),
         ]);
-        put_some(&mut item, "cancel_at", self.cancel_at.map(at));
-        put_some(&mut item, "cancelled_at", self.cancelled_at.map(at));
-        item
+        for (name, value) in self.state()? {
+            put_some(&mut item, name, value);
+        }
+        Ok(item)
     }
 
     pub(crate) fn from_item(item: &Item) -> Result<Self, StoreError> {
@@ -140,6 +142,8 @@ impl Subscription {
             cancel_at: read.instant_opt("cancel_at")?,
             cancelled_at: read.instant_opt("cancelled_at")?,
             sealing: read.instants("sealing")?,
+            billed_until: read.instant_opt("billed_until")?,
+            seen_at: read.instant_opt("seen_at")?,
             configuration: Configuration::read(&read)?,
             created_as: read.text("created_as")?,
         })
@@ -305,7 +309,7 @@ impl Store {
             .expression_attribute_values(":step", int(1))
             .expression_attribute_values(":most", int(SUBSCRIPTIONS_MAX));
         let account = listed(account, &subscription.user_id, audit.at);
-        let items = vec![self.put_new(subscription.to_item())?, update(account)?];
+        let items = vec![self.put_new(subscription.to_item()?)?, update(account)?];
         self.mutation_commit(items, audit, record).await
     }
 

@@ -46,6 +46,7 @@ fn the_template_is_understood_to_the_end() {
             "RelayJob",
             "AggregateJob",
             "AlertJob",
+            "LifecycleJob",
             "ReconcileJob"
         ]
     );

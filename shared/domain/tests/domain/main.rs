@@ -14,6 +14,7 @@ mod plan;
 mod quota;
 mod quota_sequence;
 mod sketch;
+mod statement;
 mod timeline;
 mod trend;
 
