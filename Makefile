@@ -7,10 +7,12 @@
 CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
-	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job
+	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job \
+	-p reconcile-job
 
 .PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
-	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ErasureJob functions
+	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ErasureJob \
+	build-ReconcileJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -41,6 +43,9 @@ build-LifecycleJob: functions
 
 build-ErasureJob: functions
 	install -m 755 $(BUILT)/erasure-job $(ARTIFACTS_DIR)/bootstrap
+
+build-ReconcileJob: functions
+	install -m 755 $(BUILT)/reconcile-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --release --locked $(FUNCTIONS)

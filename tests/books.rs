@@ -129,9 +129,9 @@ impl Books {
     }
 
     fn charged_to<'a>(&'a self, counter: &'a Item) -> impl Iterator<Item = &'a Item> {
-        self.events
-            .iter()
-            .filter(|event| is_of(event, counter) && number(event, "arm") == number(counter, "arm"))
+        self.events.iter().filter(|event| {
+            is_of(event, counter) && number(event, "arm") == number(counter, "arm") && !is_voided(event)
+        })
     }
 
     fn unconfirmed<'a>(&'a self, counter: &'a Item) -> impl Iterator<Item = (&'a String, &'a Item)> {
@@ -157,6 +157,11 @@ fn is_of(event: &Item, counter: &Item) -> bool {
         id => format!("SUB#{id}"),
     };
     owner == text(counter, "pk") && event.contains_key("counter") && text(event, "counter") == text(counter, "sk")
+}
+
+fn is_voided(event: &Item) -> bool {
+    let flags = event.get("flags").and_then(|flags| flags.as_ss().ok());
+    flags.is_some_and(|flags| flags.iter().any(|flag| flag == "voided"))
 }
 
 /// What an event changed: a gauge's event says so.

@@ -146,6 +146,7 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(admin, "GET admin/metrics", Value::Null),
         usage(admin, "GET admin/users", Value::Null),
         usage(admin, "DELETE admin/users/nobody_CALLER", Value::Null),
+        usage(admin, "POST admin/reconcile", json!({"user_id": "u"})),
         usage(admin, "GET admin/plans", Value::Null),
         usage(admin, "GET admin/plans/basic", Value::Null),
         usage(admin, "PUT admin/plans/gold", gold),

@@ -296,12 +296,12 @@ impl Client {
         }
     }
 
-    /// The audit entries of the present day about something, oldest first.
-    pub async fn audited(&self, target: &str) -> Vec<AuditRecord> {
+    /// The audit entries of the last day, oldest first: about something, or all.
+    pub async fn audited(&self, target: Option<&str>) -> Vec<AuditRecord> {
         let query = AuditQuery {
             actor: None,
             action: None,
-            target: Some(target.to_owned()),
+            target: target.map(str::to_owned),
             from: self.now() - TimeDelta::days(1),
             to: self.now() + TimeDelta::days(1),
             before: None,

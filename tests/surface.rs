@@ -26,6 +26,7 @@ mod period_close_interrupted;
 mod plans;
 mod queue;
 mod real_input;
+mod reconcile;
 mod renewals;
 mod renewals_interrupted;
 mod reservations;

@@ -1,5 +1,5 @@
-//! The endpoints of administrators: subscriptions, overrides, resets, the ledger, statements, plans,
-//! metric types, API keys. Each change is written together with its audit entry.
+//! The endpoints of administrators: subscriptions, overrides, resets, the ledger, reconciliation,
+//! statements, plans, metric types, API keys. Each change is written together with its audit entry.
 
 mod adjustment;
 mod api_key;
@@ -8,6 +8,7 @@ mod import;
 mod metric_type;
 mod plan;
 mod quota;
+mod reconcile;
 mod renewal;
 mod statement;
 mod subscription;
@@ -46,6 +47,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/admin/metrics", get(usage::list))
         .route("/api/v1/usage/admin/users", get(user::list))
         .route("/api/v1/usage/admin/users/{id}", delete(user::erase))
+        .route("/api/v1/usage/admin/reconcile", post(reconcile::reconcile))
         .route("/api/v1/usage/admin/plans", get(plan::list))
         .route("/api/v1/usage/admin/plans/{id}", get(plan::get).put(plan::put))
         .route(

@@ -90,7 +90,7 @@ impl Relay {
             .thresholds_judge(key, &touched.user_id, &touched.changes, now)
             .await?
         {
-            Judged::Done => Ok(()),
+            Judged::Done(_) => Ok(()),
             Judged::Undecided => {
                 let task = AlertTask::Judge {
                     user_id: touched.user_id.clone(),

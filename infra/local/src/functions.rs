@@ -51,6 +51,7 @@ pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> 
         "ErasureJob" => erasure_job::handler(app),
         "IngestJob" => ingest_job::handler(app),
         "LifecycleJob" => lifecycle_job::handler(app),
+        "ReconcileJob" => reconcile_job::handler(app),
         "RelayJob" => relay_job::handler(app),
         "TrackingApi" => api(&app, tracking_api::router),
         _ => return None,

@@ -19,6 +19,8 @@ pub const VARIABLES: &[&str] = &[
     "LIFECYCLE_DEAD_LETTERS_URL",
     "EVENT_BUS_NAME",
     "MAIL_SENDER",
+    "RECONCILE_QUEUE_URL",
+    "STAGE",
 ];
 
 /// A function's configuration.
@@ -40,6 +42,8 @@ pub struct Config {
     lifecycle_dead_letters_url: Option<String>,
     event_bus_name: Option<String>,
     mail_sender: Option<String>,
+    reconcile_queue_url: Option<String>,
+    stage: Option<String>,
 }
 
 /// Whose user tokens are good.
@@ -86,6 +90,8 @@ impl Config {
             lifecycle_dead_letters_url: optional("LIFECYCLE_DEAD_LETTERS_URL"),
             event_bus_name: optional("EVENT_BUS_NAME"),
             mail_sender: optional("MAIL_SENDER"),
+            reconcile_queue_url: optional("RECONCILE_QUEUE_URL"),
+            stage: optional("STAGE"),
         })
     }
 
@@ -139,6 +145,16 @@ impl Config {
         needed(&self.mail_sender, "MAIL_SENDER")
     }
 
+    /// The queue by which a reconciliation goes on.
+    pub fn reconcile_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.reconcile_queue_url, "RECONCILE_QUEUE_URL")
+    }
+
+    /// What this deployment is for; its measures are told apart by it.
+    pub fn stage(&self) -> Result<String, ConfigError> {
+        needed(&self.stage, "STAGE")
+    }
+
     /// The configuration in this process's environment.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_environment() -> Result<Self, ConfigError> {
@@ -173,6 +189,8 @@ mod tests {
             (empty.lifecycle_dead_letters_url(), "LIFECYCLE_DEAD_LETTERS_URL"),
             (empty.event_bus_name(), "EVENT_BUS_NAME"),
             (empty.mail_sender(), "MAIL_SENDER"),
+            (empty.reconcile_queue_url(), "RECONCILE_QUEUE_URL"),
+            (empty.stage(), "STAGE"),
         ] {
             assert_eq!(missing.expect_err("missing").0, name);
             assert!(VARIABLES.contains(&name), "{name}");
@@ -186,6 +204,8 @@ mod tests {
             full.alert_dead_letters_url(),
             full.event_bus_name(),
             full.mail_sender(),
+            full.reconcile_queue_url(),
+            full.stage(),
         ] {
             assert_eq!(there.expect("there"), "there");
         }

@@ -11,6 +11,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
     aggregate::{Granularity, Partial, Totals, bucket_at, previous_bucket},
+    metric::Kind,
     period::Period,
 };
 use rust_decimal::Decimal;
@@ -71,7 +72,7 @@ fn unbounded() -> StoreError {
     }
 }
 
-fn day_of(at: DateTime<Utc>) -> Period {
+pub(crate) fn day_of(at: DateTime<Utc>) -> Period {
     let start = at.date_naive().and_time(NaiveTime::MIN).and_utc();
     Period {
         start,
@@ -169,14 +170,7 @@ impl Store {
     pub async fn day_compute(&self, series: &Series, at: DateTime<Utc>) -> Result<(), StoreError> {
         let day = day_of(at);
         let (hours, _) = self.hours_page(series, day, None, true).await?;
-        let kind = series.kind();
-        let (mut sum, mut filled) = (Quarter::default(), day.start);
-        for (period, quarter) in hours.iter().flat_map(Hour::stretches) {
-            sum.partial.append(kind, &quarter.partial, period.end - filled);
-            sum.revisions += quarter.revisions;
-            filled = period.end;
-        }
-        sum.partial.append(kind, &Partial::default(), day.end - filled);
+        let sum = day_sum(series.kind(), &hours, day);
         if sum.revisions == 0 {
             return Ok(());
         }
@@ -365,7 +359,7 @@ impl Store {
         Ok((days, more))
     }
 
-    async fn stored_page(
+    pub(crate) async fn stored_page(
         &self,
         pk: String,
         range: Period,
@@ -398,6 +392,18 @@ impl Store {
         };
         Ok((page.items.unwrap_or_default(), more))
     }
+}
+
+/// A day from its hours, in order.
+pub(crate) fn day_sum<'a>(kind: Kind, hours: impl IntoIterator<Item = &'a Hour>, day: Period) -> Quarter {
+    let (mut sum, mut filled) = (Quarter::default(), day.start);
+    for (period, quarter) in hours.into_iter().flat_map(Hour::stretches) {
+        sum.partial.append(kind, &quarter.partial, period.end - filled);
+        sum.revisions += quarter.revisions;
+        filled = period.end;
+    }
+    sum.partial.append(kind, &Partial::default(), day.end - filled);
+    sum
 }
 
 /// The quarters of hours, as far as they are in the range.

@@ -73,6 +73,21 @@ pub struct Counter {
     pub peaks: Peaks,
     /// What the last reset noted, and the usage before it: see [`crate::reset`].
     pub last_reset: Option<(Item, Decimal)>,
+    /// What its events were when all of them could be seen last: see [`crate::reconcile`].
+    pub checkpoint: Option<Checkpoint>,
+    /// How often it was repaired.
+    pub repaired: u64,
+}
+
+/// What a counter's events added up to, for the time when some of them are gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// It holds those that were received until then, and were not voided.
+    pub through: DateTime<Utc>,
+    /// Their sum; a void of one of them takes it off here, too.
+    pub used: Decimal,
+    /// The counter's arm.
+    pub arm: u64,
 }
 
 /// Values counted for events whose insertion is not known yet: of one, or of a batch.
@@ -130,6 +145,8 @@ impl Counter {
             changed_at: None,
             peaks: Peaks::default(),
             last_reset: None,
+            checkpoint: None,
+            repaired: 0,
         }
     }
 
@@ -237,6 +254,11 @@ impl Counter {
                 Some(previous) => Some((read.map("last_reset")?, previous)),
                 None => None,
             },
+            checkpoint: match read.has("checked_sum") {
+                true => Some(Checkpoint::read(&Reader::new(&read.map("checked_sum")?, "checkpoint"))?),
+                false => None,
+            },
+            repaired: read.integer_opt("repaired")?.unwrap_or(0),
         })
     }
 }
@@ -287,6 +309,24 @@ impl Pending {
             }
         };
         AttributeValue::M(item)
+    }
+}
+
+impl Checkpoint {
+    fn read(read: &Reader<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            through: read.instant("t")?,
+            used: read.decimal("u")?,
+            arm: read.integer("a")?,
+        })
+    }
+
+    pub(crate) fn to_value(&self) -> AttributeValue {
+        AttributeValue::M(Item::from([
+            ("t".into(), at(self.through)),
+            ("u".into(), n(self.used)),
+            ("a".into(), int(self.arm)),
+        ]))
     }
 }
 

@@ -40,7 +40,7 @@ const TURNS_MAX: u32 = 12;
 /// How often an update that met a transaction is sent.
 const SENDS_MAX: u32 = 8;
 /// How long it is remembered that a hold without a record was given up.
-const NOTE_LIFE: TimeDelta = TimeDelta::days(1);
+pub(crate) const NOTE_LIFE: TimeDelta = TimeDelta::days(1);
 
 /// What becomes of holds.
 #[derive(Debug, Default)]

@@ -31,7 +31,7 @@ use crate::{
 pub const FROZEN_AFTER: TimeDelta = TimeDelta::days(89);
 /// How long after its first receipt an hour takes further events.
 pub const FINAL_AFTER: TimeDelta = TimeDelta::days(85);
-const QUARTERS: usize = 4;
+pub(crate) const QUARTERS: usize = 4;
 
 /// The usage of one owner and metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,12 +89,12 @@ pub struct Computed {
 }
 
 /// What the index says of an event.
-struct Row {
+pub(crate) struct Row {
     id: String,
     rev: u64,
-    voided: bool,
-    received_at: DateTime<Utc>,
-    sample: Sample,
+    pub voided: bool,
+    pub received_at: DateTime<Utc>,
+    pub sample: Sample,
 }
 
 impl Series {
@@ -147,7 +147,7 @@ impl Quarter {
     }
 }
 
-fn quarter_of(start: DateTime<Utc>, index: usize) -> Period {
+pub(crate) fn quarter_of(start: DateTime<Utc>, index: usize) -> Period {
     let offset = |index: usize| TimeDelta::seconds(QUARTER_SECONDS * i64::try_from(index).unwrap_or(0));
     Period {
         start: start + offset(index),
@@ -156,7 +156,7 @@ fn quarter_of(start: DateTime<Utc>, index: usize) -> Period {
 }
 
 impl Hour {
-    fn new(start: DateTime<Utc>) -> Self {
+    pub(crate) fn new(start: DateTime<Utc>) -> Self {
         Self {
             start,
             quarters: Default::default(),
@@ -332,7 +332,7 @@ impl Store {
     }
 }
 
-fn row(read: &Reader<'_>, gauge: bool) -> Result<Row, StoreError> {
+pub(crate) fn row(read: &Reader<'_>, gauge: bool) -> Result<Row, StoreError> {
     let sk = read.text("ix_sk")?;
     let (id, at) = event_id_of_ix_sk(&sk)
         .zip(keys::event_ix_instant(&sk))
@@ -359,7 +359,7 @@ fn row(read: &Reader<'_>, gauge: bool) -> Result<Row, StoreError> {
 }
 
 /// A quarter from what the index says of it.
-fn computed(kind: Kind, rows: &[Row], stretch: Period) -> Quarter {
+pub(crate) fn computed(kind: Kind, rows: &[Row], stretch: Period) -> Quarter {
     let own = || rows.iter().filter(|row| stretch.contains(row.sample.at));
     let mut samples: Vec<Sample> = own().filter(|row| !row.voided).map(|row| row.sample).collect();
     Quarter {

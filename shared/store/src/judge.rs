@@ -66,8 +66,8 @@ pub struct Standing {
 /// Whether a judgement is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judged {
-    /// Everything reached is raised.
-    Done,
+    /// Everything reached is raised: so many alerts by this call.
+    Done(u32),
     /// Whether something was reached depends on writers that are still at work: look again after
     /// [`LOOK_AGAIN`].
     Undecided,
@@ -151,17 +151,17 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Judged, StoreError> {
         let (item, own, all) = self.watched(Some(key), user_id).await?;
-        let Some(item) = item else { return Ok(Judged::Done) };
+        let Some(item) = item else { return Ok(Judged::Done(0)) };
         let counter = Counter::from_item(&item)?;
         let standing = counter.standing(now);
         let is_reached =
             |one: &Watched<'_>| one.reached(standing) || changes.iter().any(|change| one.reached(change.after));
         let reached: Vec<Watched<'_>> = watched(&counter, &own, &all).into_iter().filter(is_reached).collect();
         if reached.is_empty() {
-            return Ok(Judged::Done);
+            return Ok(Judged::Done(0));
         }
         let Some(target) = self.target_of(&counter, now).await? else {
-            return Ok(Judged::Done);
+            return Ok(Judged::Done(0));
         };
         let period = match counter.kind {
             Kind::Sum => counter.period,
@@ -174,7 +174,7 @@ impl Store {
         let open = self.unclaimed(claims.collect()).await?;
         let open = self.armed(open, user_id, &period, changes).await?;
         if open.is_empty() {
-            return Ok(Judged::Done);
+            return Ok(Judged::Done(0));
         }
         self.claims_raise(&counter, &open, period, target.timeline.zone(), now)
             .await
@@ -191,12 +191,12 @@ impl Store {
     ) -> Result<Judged, StoreError> {
         let (sure, undecided) = self.sure_level(counter, claims, now).await?;
         let standing = counter.standing(now);
-        let mut waiting = false;
+        let (mut waiting, mut raised_now) = (false, 0);
         for claim in claims {
             if claim.watched.reached(sure) {
                 // Each at its own moment, so that lists have them in order.
                 let alert = raised(counter, claim, sure.used, period, zone, self.context.now());
-                self.alert_raise(&alert).await?;
+                raised_now += u32::from(self.alert_raise(&alert).await?);
                 self.taken.add(claim.id.clone());
             } else {
                 waiting |= claim.watched.reached(standing);
@@ -205,7 +205,7 @@ impl Store {
         Ok(if undecided && waiting {
             Judged::Undecided
         } else {
-            Judged::Done
+            Judged::Done(raised_now)
         })
     }
 

@@ -121,6 +121,12 @@ pub fn counters_from(start: DateTime<Utc>) -> String {
     format!("{COUNTER}{}", instant(start))
 }
 
+/// Between which sort keys all counters of an owner lie.
+pub(crate) fn counters_all() -> (&'static str, &'static str) {
+    // '~' sorts after every instant and every metric type.
+    (COUNTER, "CTR#~")
+}
+
 /// What the sort keys of an owner's counters of the period that starts at `start` begin with.
 pub fn counters_of(start: DateTime<Utc>) -> String {
     format!("{}#", counters_from(start))
@@ -193,6 +199,9 @@ pub fn mutation(hash: &str) -> String {
 
 /// The item that holds the metrics that administrators defined.
 pub const METRICS: &str = "CFG#metrics";
+
+/// The item that says how far the nightly reconciliation is.
+pub const RECONCILIATION: &str = "CFG#reconcile";
 
 /// The partition of the newest version of each plan, by its id.
 pub const PLANS: &str = "PLANS";

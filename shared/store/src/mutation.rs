@@ -117,7 +117,8 @@ impl Store {
         })
     }
 
-    /// Writes the record alone of an answer that says of nothing new; false if one is there.
+    /// Writes the record alone of an answer that says of nothing new, or of what has its audit entries;
+    /// false if one is there.
     pub async fn record_put(&self, record: &MutationRecord, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let items = vec![self.put_record(record, now).await?];
         Ok(self.transact("record_put", items).await? == Transacted::Done)

@@ -418,7 +418,10 @@ impl Store {
         Ok((found, before))
     }
 
-    async fn reservations_by_sort(&self, sort_keys: &[String]) -> Result<Vec<(String, Reservation)>, StoreError> {
+    pub(crate) async fn reservations_by_sort(
+        &self,
+        sort_keys: &[String],
+    ) -> Result<Vec<(String, Reservation)>, StoreError> {
         let ids: Vec<(&String, &str)> = sort_keys
             .iter()
             .filter_map(|key| key.split_once('#').map(|(_, id)| (key, id)))

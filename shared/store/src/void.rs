@@ -6,7 +6,7 @@
 //! entry. Out of order: an event that is not there yet cannot be named. Dies half-way: nothing
 //! happened.
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builders::UpdateBuilder};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
@@ -17,7 +17,7 @@ use crate::{
     counter::Counter,
     event::Event,
     hour::{FINAL_AFTER, Series},
-    item::{int, n, s},
+    item::{at, int, n, s},
     keys,
     mutation::{Committed, MutationRecord, Transacted, update},
     renewal::Noted,
@@ -185,7 +185,7 @@ impl Store {
         let adjustment = order.adjustment(&event, charged.is_some(), now);
         let mut items = vec![self.void_flag(&event, now)?, self.put_new(adjustment.to_item())?];
         if let Some(counter) = &charged {
-            items.push(self.void_back(&event, counter)?);
+            items.push(update(self.take_back(counter, &event))?);
         }
         let after = Event {
             voided: true,
@@ -225,22 +225,9 @@ impl Store {
             .condition_expression("attribute_exists(attempt) AND rev = :counted")
             .expression_attribute_values(":counted", int(1))
             .expression_attribute_values(":voided", int(2))
-            .expression_attribute_values(":now", crate::item::at(now))
+            .expression_attribute_values(":now", at(now))
             .expression_attribute_values(":flag", AttributeValue::Ss(vec!["voided".to_owned()]));
         update(flag)
-    }
-
-    /// A part of the transaction: the event's value off its counter.
-    fn void_back(&self, event: &Event, counter: &Counter) -> Result<TransactWriteItem, StoreError> {
-        let back = Update::builder()
-            .table_name(&self.tables.state)
-            .key("pk", s(counter.key.pk()))
-            .key("sk", s(counter.key.sk()))
-            .update_expression("SET used = used - :v, remaining = remaining + :v")
-            .condition_expression("arm = :arm AND attribute_not_exists(sealed)")
-            .expression_attribute_values(":v", n(event.value))
-            .expression_attribute_values(":arm", int(event.arm));
-        update(back)
     }
 }
 
@@ -260,6 +247,33 @@ impl VoidOrder {
             actor: self.actor.clone(),
             created_at: now,
         }
+    }
+}
+
+impl Store {
+    /// Takes an event's value off its counter, and off what the counter keeps of its earlier events.
+    fn take_back(&self, counter: &Counter, event: &Event) -> UpdateBuilder {
+        let mut expression = "SET used = used - :v, remaining = remaining + :v".to_owned();
+        let mut condition = "arm = :arm AND attribute_not_exists(sealed)".to_owned();
+        let mut builder = Update::builder()
+            .table_name(&self.tables.state)
+            .key("pk", s(counter.key.pk()))
+            .key("sk", s(counter.key.sk()))
+            .expression_attribute_values(":v", n(event.value))
+            .expression_attribute_values(":arm", int(event.arm));
+        match &counter.checkpoint {
+            None => condition.push_str(" AND attribute_not_exists(checked_sum)"),
+            Some(kept) => {
+                condition.push_str(" AND checked_sum.t = :through AND checked_sum.a = :kept_arm");
+                builder = builder
+                    .expression_attribute_values(":through", at(kept.through))
+                    .expression_attribute_values(":kept_arm", int(kept.arm));
+                if kept.arm == event.arm && event.received_at <= kept.through {
+                    expression.push_str(", checked_sum.u = checked_sum.u - :v");
+                }
+            }
+        }
+        builder.update_expression(expression).condition_expression(condition)
     }
 }
 

@@ -47,7 +47,8 @@ fn the_template_is_understood_to_the_end() {
             "AggregateJob",
             "AlertJob",
             "LifecycleJob",
-            "ErasureJob"
+            "ErasureJob",
+            "ReconcileJob"
         ]
     );
     let handed = |mapping: &QueueMapping| {
@@ -71,7 +72,8 @@ fn the_template_is_understood_to_the_end() {
         [
             ("IngestJob", "UsageEventsQueue"),
             ("AggregateJob", "AggregationQueue"),
-            ("AlertJob", "AlertQueue")
+            ("AlertJob", "AlertQueue"),
+            ("ReconcileJob", "ReconcileQueue")
         ]
         .map(|(function, queue)| (function.to_owned(), queue.to_owned()))
     );
