@@ -5,7 +5,7 @@
 //! Each hour is computed once more a quarter of an hour after it changed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -83,7 +83,7 @@ impl Job {
         let outcomes = stream::iter(asked)
             .map(|asked| self.hour(asked, &watched))
             .buffer_unordered(WIDTH);
-        let mut days: HashMap<(Series, DateTime<Utc>), HashSet<usize>> = HashMap::new();
+        let mut days: BTreeMap<(Series, DateTime<Utc>), BTreeSet<usize>> = BTreeMap::new();
         for (asked, done) in outcomes.collect::<Vec<_>>().await {
             if !done {
                 again.extend(asked.messages.iter().copied());
@@ -92,7 +92,7 @@ impl Job {
             day.extend(asked.messages);
         }
         let days = stream::iter(days).map(|((series, day), asking)| self.day(series, day, asking));
-        let failed: Vec<HashSet<usize>> = days.buffer_unordered(WIDTH).collect().await;
+        let failed: Vec<BTreeSet<usize>> = days.buffer_unordered(WIDTH).collect().await;
         again.extend(failed.into_iter().flatten());
         let mut ids = Vec::new();
         for index in again {
@@ -104,8 +104,8 @@ impl Job {
     }
 
     /// The rates that are watched of each series; of one that could not be read there are none here.
-    async fn rates(&self, asked: &[Asked]) -> HashMap<Series, Vec<CustomThreshold>> {
-        let series: HashMap<Series, String> = asked
+    async fn rates(&self, asked: &[Asked]) -> BTreeMap<Series, Vec<CustomThreshold>> {
+        let series: BTreeMap<Series, String> = asked
             .iter()
             .map(|one| (one.series.clone(), one.user_id.clone()))
             .collect();
@@ -121,7 +121,7 @@ impl Job {
     }
 
     /// Computes an hour; whether all that was asked for is in it.
-    async fn hour(&self, asked: Asked, watched: &HashMap<Series, Vec<CustomThreshold>>) -> (Asked, bool) {
+    async fn hour(&self, asked: Asked, watched: &BTreeMap<Series, Vec<CustomThreshold>>) -> (Asked, bool) {
         let Some(rates) = watched.get(&asked.series) else {
             return (asked, false);
         };
@@ -177,9 +177,9 @@ impl Job {
     }
 
     /// Adds up a day; the messages that must come again if that failed.
-    async fn day(&self, series: Series, day: DateTime<Utc>, asking: HashSet<usize>) -> HashSet<usize> {
+    async fn day(&self, series: Series, day: DateTime<Utc>, asking: BTreeSet<usize>) -> BTreeSet<usize> {
         match self.app.store.day_compute(&series, day).await {
-            Ok(()) => HashSet::new(),
+            Ok(()) => BTreeSet::new(),
             Err(error) => {
                 log(&error, &series);
                 asking
@@ -198,9 +198,9 @@ fn day_of(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// The hours that messages ask for, and the messages that cannot be read.
-fn gather(messages: &[Message]) -> (Vec<Asked>, HashSet<usize>) {
+fn gather(messages: &[Message]) -> (Vec<Asked>, BTreeSet<usize>) {
     let mut asked: BTreeMap<(String, String, DateTime<Utc>), Asked> = BTreeMap::new();
-    let mut unreadable = HashSet::new();
+    let mut unreadable = BTreeSet::new();
     for (index, message) in messages.iter().enumerate() {
         let parsed = serde_json::from_str::<HourChanged>(&message.body).ok();
         let parsed = parsed.and_then(|changed| Owner::parse(&changed.owner).map(|owner| (changed, owner)));

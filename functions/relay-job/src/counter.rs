@@ -1,6 +1,6 @@
 //! Of counters and of events that were charged to them: thresholds to be judged.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
@@ -20,7 +20,7 @@ const WIDTH: usize = 16;
 
 /// The counters that a batch touches.
 #[derive(Default)]
-pub(crate) struct Counters(HashMap<CounterKey, Touched>);
+pub(crate) struct Counters(BTreeMap<CounterKey, Touched>);
 
 /// What a batch says of a counter.
 #[derive(Default)]

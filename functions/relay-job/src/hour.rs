@@ -1,6 +1,6 @@
 //! Of events: the hours to be computed again, each with the events that must be seen.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use metering_edge::message::{HourChanged, NamedEvent};
@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 1_000;
 
 /// The hours that a batch changed, and the records that say so.
 #[derive(Default)]
-pub(crate) struct Hours(HashMap<HourKey, (HourChanged, Vec<usize>)>);
+pub(crate) struct Hours(BTreeMap<HourKey, (HourChanged, Vec<usize>)>);
 
 /// An owner's partition, a metric and an hour.
 type HourKey = (String, String, DateTime<Utc>);

@@ -14,7 +14,7 @@ mod page;
 mod send;
 mod statement;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use metering_edge::{
     App,
@@ -89,7 +89,7 @@ impl Relay {
         Ok(stream::answer(again.and_then(|_| records.first())))
     }
 
-    fn gather(&self, records: &[Record], erased: &HashSet<String>) -> Gathered {
+    fn gather(&self, records: &[Record], erased: &BTreeSet<String>) -> Gathered {
         let mut gathered = Gathered::default();
         for (index, record) in records.iter().enumerate() {
             if user_of(record).is_some_and(|user| erased.contains(&user)) {

@@ -1,7 +1,7 @@
 //! Messages of usage, as far as users go who are erased: whom a body names, and what is left of it
 //! without them. It does not know what can be counted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -17,11 +17,11 @@ pub enum Left {
 }
 
 /// The users that a body names, of `CloudEvents` and track bodies, one or many.
-pub fn users(body: &str) -> HashSet<String> {
+pub fn users(body: &str) -> BTreeSet<String> {
     match serde_json::from_str(body) {
         Ok(Value::Array(elements)) => elements.iter().filter_map(user).collect(),
         Ok(one) => user(&one).into_iter().collect(),
-        Err(_) => HashSet::new(),
+        Err(_) => BTreeSet::new(),
     }
 }
 
@@ -79,6 +79,6 @@ mod tests {
             assert_eq!(without(&body, goes), left, "{body}");
         }
         let both = json!([own, other, 5]).to_string();
-        assert_eq!(users(&both), HashSet::from(["1".to_owned(), "11".to_owned()]));
+        assert_eq!(users(&both), BTreeSet::from(["1".to_owned(), "11".to_owned()]));
     }
 }

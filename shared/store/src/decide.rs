@@ -6,6 +6,8 @@
 //! half-way: the same request, a look at the expired hold, at the pending entry, or at the
 //! reservation itself does the rest; a commit that was decided is never given up for its age.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure, Update},
@@ -336,11 +338,11 @@ impl Store {
                 .expression_attribute_values(":user", s(user))
                 .expression_attribute_values(":yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true));
         }
-        for (index, (name, value)) in decision.to_attributes().into_iter().enumerate() {
-            set.push(format!("#a{index} = :a{index}"));
+        for (name, value) in decision.to_attributes().into_iter().collect::<BTreeMap<_, _>>() {
+            set.push(format!("#{name} = :{name}"));
             request = request
-                .expression_attribute_names(format!("#a{index}"), name)
-                .expression_attribute_values(format!(":a{index}"), value);
+                .expression_attribute_names(format!("#{name}"), &name)
+                .expression_attribute_values(format!(":{name}"), value);
         }
         let sent = request
             .update_expression(format!("SET {}", set.join(", ")))

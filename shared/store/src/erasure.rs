@@ -11,7 +11,7 @@
 //! deleting once, and a pseudonym is always the same.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -265,9 +265,9 @@ impl Store {
     }
 
     /// Which of these users were erased, or are being erased. What is known of it may be a minute old.
-    pub async fn erased_among(&self, users: HashSet<String>) -> Result<HashSet<String>, StoreError> {
+    pub async fn erased_among(&self, users: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
         let now = self.context.now();
-        let (mut erased, mut asked) = (HashSet::new(), HashMap::new());
+        let (mut erased, mut asked) = (BTreeSet::new(), BTreeMap::new());
         for user in users {
             match self.erased.get(&user, now) {
                 Some(true) => drop(erased.insert(user)),

@@ -34,7 +34,7 @@ pub const FINAL_AFTER: TimeDelta = TimeDelta::days(85);
 pub(crate) const QUARTERS: usize = 4;
 
 /// The usage of one owner and metric.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
     /// Whose.
     pub owner: Owner,

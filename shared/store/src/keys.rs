@@ -18,7 +18,7 @@ const STANDING: &str = "standing";
 const RESERVATION: &str = "RSV#";
 
 /// Who counters belong to: a subscription, or a user's implicit one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// A subscription, by its id.
     Subscription(String),
@@ -76,7 +76,7 @@ impl Owner {
 }
 
 /// The key of a counter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CounterKey {
     /// Whose usage it counts.
     pub owner: Owner,

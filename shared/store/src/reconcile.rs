@@ -197,7 +197,7 @@ impl Store {
             scope.metric_type.as_deref().is_none_or(|own| own == metric)
                 && only.is_none_or(|only| only.contains(metric))
         };
-        let mut metrics: HashMap<&str, (Kind, HashMap<String, Wanted>)> = HashMap::new();
+        let mut metrics: BTreeMap<&str, (Kind, HashMap<String, Wanted>)> = BTreeMap::new();
         for counter in before.iter().filter(|counter| is_meant(&counter.key.metric_type)) {
             let metric = metrics
                 .entry(&counter.key.metric_type)

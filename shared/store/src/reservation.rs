@@ -5,7 +5,7 @@
 //! What was decided is then carried out on the counter that holds it (see [`crate::hold`]), by
 //! whoever decided or by anybody who finds the hold there afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metering_domain::{
@@ -375,7 +375,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<HashMap<String, Event>, StoreError> {
         let committed = reservations.iter().filter(|one| one.state == State::Committed);
-        let by_bits: HashMap<u128, &str> = committed
+        let by_bits: BTreeMap<u128, &str> = committed
             .filter_map(|one| Some((event_id_bits(&one.usage_id())?, one.id.as_str())))
             .collect();
         let bits: Vec<u128> = by_bits.keys().copied().collect();
