@@ -24,6 +24,9 @@ pub const TRACK: &str = "/api/v1/usage/track";
 /// The key of a service.
 pub const SERVICE: &str = "mk_dev_service";
 
+/// More pages than any list has here.
+const PAGES_MAX: usize = 1_000;
+
 /// What a client sees of one answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -284,7 +287,7 @@ impl Client {
     /// All of a list that an administrator may see.
     pub async fn all(&self, path: &str, name: &str) -> Vec<Value> {
         let (mut found, mut page) = (Vec::new(), path.to_owned());
-        loop {
+        for _ in 0..PAGES_MAX {
             let listed = self.get(&page, ADMIN).await;
             assert_eq!(listed.status, 200, "{listed:?}");
             found.extend(listed.body[name].as_array().expect("a list").iter().cloned());
@@ -294,6 +297,7 @@ impl Client {
             let and = if path.contains('?') { '&' } else { '?' };
             page = format!("{path}{and}cursor={cursor}");
         }
+        panic!("{path} has no end");
     }
 
     /// The audit entries of the last day, oldest first: about something, or all.
