@@ -41,6 +41,30 @@ async fn a_night_counts_what_it_finds_and_repairs_nothing() {
     }
 }
 
+/// An erasure that goes on has taken some of a user's items and not others: that is no drift.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_being_erased_is_left_alone() {
+    let client = Client::start().await;
+    track(&client, "u", CALLS, 4.0).await;
+    let path = "/api/v1/usage/admin/users/u";
+    let base = client.stack.url();
+    let erased = client
+        .send_to(&base, reqwest::Method::DELETE, path, Some(ADMIN), None)
+        .await;
+    assert_eq!(erased.status, 202, "{erased:?}");
+    let counter = Raw(&client).counter(&Owner::of("u", "none"), CALLS).await;
+    Raw(&client)
+        .change(&counter, "SET used = used + :v", &[(":v", n(7))])
+        .await;
+    // What an instance knows of a user may be a minute old.
+    client.clock(json!({"advance_seconds": 61})).await;
+    let night = run(&client).await;
+    let numbers = ["owners", "drifted", "failed"].map(|name| night[name].clone());
+    assert_eq!(numbers, [0, 0, 0].map(Value::from), "{night}");
+    let asked = client.post(PATH, ADMIN, json!({"user_id": "u"})).await;
+    assert_eq!(asked.status, 410, "{asked:?}");
+}
+
 /// What is told nobody: the streams are not listened to here.
 #[tokio::test(flavor = "multi_thread")]
 async fn thresholds_that_nobody_judged_are_raised_once() {

@@ -180,7 +180,10 @@ impl Job {
     /// All that a user has. What fails is logged and counted; the others go on.
     async fn user(&self, user: String) -> Totals {
         let mut totals = Totals::default();
-        if let Err(error) = self.owners(&user, &mut totals).await {
+        let looked = self.owners(&user, &mut totals).await;
+        if let Err(error) = looked
+            && !matches!(error, StoreError::Erased)
+        {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, user, "a user could not be reconciled");
             totals.failed += 1;

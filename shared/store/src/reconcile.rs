@@ -154,8 +154,12 @@ impl Store {
         Ok(found)
     }
 
-    /// Whose counters a user's are: of the implicit subscription and of all that they have, or had.
+    /// Whose counters a user's are: of the implicit subscription and of all that they have, or had. One
+    /// who was erased has none, and that is an error: [`StoreError::Erased`].
     pub async fn owners_of(&self, user_id: &str) -> Result<Vec<Owner>, StoreError> {
+        if self.is_erased(user_id).await? {
+            return Err(StoreError::Erased);
+        }
         let account = self.account_get(user_id).await?;
         let subscriptions = account.subscriptions.into_iter().map(|one| Owner::Subscription(one.id));
         Ok(std::iter::once(Owner::None(user_id.to_owned()))
