@@ -46,8 +46,8 @@ fn the_template_is_understood_to_the_end() {
             "RelayJob",
             "AggregateJob",
             "AlertJob",
-            "LifecycleJob",
             "ErasureJob",
+            "LifecycleJob",
             "ReconcileJob"
         ]
     );
