@@ -8,7 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{ADMIN, Answer, Client},
+    after_the_write::Idle,
+    support::{ADMIN, Answer, Client, SERVICE},
     wire::{Fate, Gate, Wire},
 };
 
@@ -238,4 +239,52 @@ async fn holds(client: &Client, id: &str, key: Option<&str>, wait: usize) -> boo
     assert_eq!(late.status, 200, "wait {wait}: {late:?}");
     assert_eq!(late.body["adjustment"], again.body["adjustment"], "wait {wait}");
     true
+}
+
+/// The document was taken back in time, its pages come too late: what their statement has billed
+/// stays, and nothing is put aside for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_whose_period_was_closed_meanwhile_stay() {
+    let mut idle = Idle::start().await;
+    let client = &idle.client;
+    let subscription = client.subscribe("u", "basic").await;
+    let document =
+        json!({"user_id": "u", "metric_type": "document_processing", "metric_value": 1, "metadata": {"pages": 3}});
+    let id = client.track(document).await.body["usage_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let [events, _] = idle.told();
+    idle.call("RelayJob", &events).await;
+    let client = &idle.client;
+    assert_eq!(client.used("u", "document_pages").await, json!(3));
+    let void = format!("/api/v1/usage/events/{id}/void");
+    assert_eq!(
+        client.post(&void, ADMIN, json!({"reason": "a mistake"})).await.status,
+        200
+    );
+    let renew = format!("/api/v1/usage/admin/subscriptions/{subscription}/renew");
+    assert_eq!(client.post(&renew, ADMIN, json!({})).await.status, 200);
+    let [events, _] = idle.told();
+    let answer = idle.call("RelayJob", &events).await;
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(idle.waiting("RelayDeadLetters").await, Vec::<Value>::new());
+    let client = &idle.client;
+    let pages = client
+        .get("/api/v1/usage/events?user_id=u&metric_type=document_pages", SERVICE)
+        .await
+        .body;
+    assert_eq!(pages["events"][0]["voided"], json!(false));
+    let statements = client.get("/api/v1/usage/admin/statements?user_id=u", ADMIN).await.body;
+    let lines = statements["statements"][0]["lines"].as_array().expect("lines");
+    let used = |metric: &str| {
+        lines
+            .iter()
+            .find(|line| line["metric_type"] == metric)
+            .map(|line| line["used"].clone())
+    };
+    assert_eq!(
+        (used("document_processing"), used("document_pages")),
+        (Some(json!(0)), Some(json!(3)))
+    );
 }

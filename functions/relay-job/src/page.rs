@@ -86,6 +86,14 @@ impl Relay {
         };
         match self.app.store.event_void(&order, self.app.context.now()).await? {
             Voided::Done { .. } => Ok(()),
+            // The period was closed between the two: its statement has billed the pages, and stands.
+            Voided::PeriodClosed => {
+                tracing::warn!(
+                    event_id = draft.id,
+                    "the pages of a voided document stay, their period is closed"
+                );
+                Ok(())
+            }
             refused => Err(StoreError::Refused {
                 operation: "void_pages",
                 source: format!("{refused:?}").into(),
