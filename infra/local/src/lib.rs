@@ -32,14 +32,14 @@ mod services;
 mod sms;
 mod stack;
 mod streams;
-mod template;
+pub mod template;
 mod tokens;
 
 pub use clock::{Clock, ClockError};
 pub use data_dir::DataDirError;
 pub use engine::EngineError;
 pub use front::PortError;
-pub use functions::DeployError;
+pub use functions::{DeployError, linked};
 pub use queues::Refusal;
 pub use stack::{ADMIN_KEY, Instance, Options, SERVICE_KEY, Stack};
 pub use streams::StreamError;

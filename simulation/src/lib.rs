@@ -1,0 +1,15 @@
+//! Seeded fault simulation over the real code.
+
+pub mod check;
+pub mod client;
+pub mod dice;
+pub mod engine;
+pub mod fault;
+pub mod ledger;
+pub mod mutation;
+pub mod queues;
+pub mod run;
+pub mod time;
+pub mod wire;
+pub mod workload;
+pub mod world;
