@@ -290,9 +290,7 @@ impl Tables {
             let of = |counter: &&Value| text(counter, "pk") == *pk && text(counter, "sk") == *sk;
             let counter = self.counters.iter().find(of);
             // Late, or of a clock that was ahead when it was made; what was held on this counter is neither.
-            let late = |event: &&Value| {
-                text(event, "source") == "reservation" && (has_flag(event, "late") || has_flag(event, "over_limit"))
-            };
+            let late = |event: &&Value| text(event, "source") == "reservation" && has_flag(event, "late");
             let events = counter.into_iter().flat_map(|counter| self.charged(counter));
             let allowed: Decimal = events.filter(late).map(value).sum();
             if *most > allowed {

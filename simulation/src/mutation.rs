@@ -10,7 +10,7 @@ use crate::engine::{Answer, Engine, text};
 pub struct Mutation {
     /// What it is called.
     pub name: &'static str,
-    /// A seed that finds it, the first one when it was looked for.
+    /// A seed that found it when it was looked for.
     pub seed: u64,
     /// What it does.
     pub bug: Bug,
@@ -72,12 +72,12 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "a count that the network doubles counts twice",
-        seed: 1,
+        seed: 5,
         bug: Bug::Request(|operation, body| waive(operation, body, "CTR#", "attribute_not_exists(pending.#own)")),
     },
     Mutation {
         name: "an event replaces the one that is there",
-        seed: 2,
+        seed: 0,
         bug: Bug::Request(|operation, body| {
             let is_event = operation == "PutItem" && text(&body["Item"], "pk").starts_with("EVT#");
             is_event.then(|| tautology(body)).flatten()
@@ -133,7 +133,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "a counter is born over another",
-        seed: 0,
+        seed: 1,
         bug: Bug::Request(|operation, body| {
             let mut after = body.clone();
             let items = after["TransactItems"]
@@ -159,7 +159,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "an alert is raised by everybody who sees it",
-        seed: 0,
+        seed: 1,
         bug: Bug::Request(|operation, body| {
             let mut after = body.clone();
             let items = after["TransactItems"]
@@ -184,7 +184,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "an expired hold is freed without asking its reservation",
-        seed: 0,
+        seed: 164,
         bug: Bug::Answer(|operation, body| {
             let asks = expression(body, "UpdateExpression").contains("held_until = if_not_exists");
             (operation == "UpdateItem" && asks).then(|| serde_json::json!({}))
@@ -216,7 +216,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "a reset leaves what is pending",
-        seed: 3,
+        seed: 18,
         bug: Bug::Request(|operation, body| {
             let whole = expression(body, "UpdateExpression");
             let resets = operation == "UpdateItem" && whole.contains("pending = :empty, ");

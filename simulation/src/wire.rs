@@ -41,7 +41,7 @@ const LAG_MS_MAX: u64 = 600_000;
 /// After how long a request arrives whose sender gave it up.
 const LATE_MS: (u64, u64) = (1_000, 20_000);
 /// After how long one arrives whose sender died: what it left behind is stale by then.
-const ORPHANED_MS: (u64, u64) = (50_000, 200_000);
+const ORPHANED_MS: (u64, u64) = (61_000, 150_000);
 /// Its two looks at an index are seconds apart: that it lags longer is beyond what it can see.
 const SEES_ALL: &str = "ReconcileJob";
 /// Where a pass of reconciliation notes what it found.

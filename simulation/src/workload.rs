@@ -117,19 +117,19 @@ impl Client {
     async fn turn(&self, user: &User) {
         match self.dice.below(100) {
             0..30 => self.track(user).await,
-            30..38 => self.batch(user).await,
-            38..48 => self.enqueue(user),
-            48..66 => self.reservation(user).await,
-            66..72 => self.session(user).await,
-            72..82 => self.gauge(user).await,
-            82..87 => self.void(user).await,
+            30..37 => self.batch(user).await,
+            37..45 => self.enqueue(user),
+            45..63 => self.reservation(user).await,
+            63..69 => self.session(user).await,
+            69..78 => self.gauge(user).await,
+            78..83 => self.void(user).await,
+            83..87 => self.look(user).await,
             87..90 => drop(self.limit(user, LOOSE, self.dice.between(20, 60)).await),
             90..91 => self.plan(user).await,
             91..93 => self.reset(user).await,
             93..94 => self.threshold(user).await,
             94..96 => self.renew(user).await,
-            96..99 => self.jump().await,
-            _ => self.look(user).await,
+            _ => self.jump().await,
         }
     }
 
@@ -181,9 +181,9 @@ impl Client {
         if named {
             call = call.named(format!("op-{number}"));
         }
-        let reply = match named {
+        let reply = match named && self.dice.happens(800) {
             true => self.persist_both(&call).await,
-            // Without a name it is sent once: again would be another.
+            // Without a name it is sent once, since again would be another; and some callers die.
             false => {
                 let reply = self.send(&call).await;
                 let unanswered = usize::from(reply.status == 0 || reply.status >= 500);
@@ -286,7 +286,7 @@ impl Client {
             wire.queues.send("UsageEventsQueue", &body.to_string(), 0, &wire.faults);
         }
         self.ledger.told(number, |known| known.told = Told::Recorded);
-        if number.is_multiple_of(15) && wire.faults.happens(Fault::Poison) {
+        if number.is_multiple_of(9) && wire.faults.happens(Fault::Poison) {
             wire.queues.send("UsageEventsQueue", "poison {", 0, &wire.faults);
         }
     }
@@ -317,7 +317,7 @@ impl Client {
             to_ms: u128::MAX,
             ..Reserved::default()
         });
-        let ttl = *self.dice.pick(&[5, 60, 300]);
+        let ttl = *self.dice.pick(&[5, 5, 60, 300]);
         let body = json!({"user_id": user.id, "subscription_id": user.subscription, "metric_type": metric,
             "quantity": quantity.to_string(), "ttl_seconds": ttl, "resource_id": format!("rsv-{number}")});
         let made = self
@@ -336,7 +336,7 @@ impl Client {
             return;
         };
         self.ledger.decided(number, |known| known.id = Some(id.clone()));
-        sleep_ms(self.dice.below(*self.dice.pick(&[100, 20_000]))).await;
+        sleep_ms(self.dice.below(*self.dice.pick(&[100, 5_000, 20_000]))).await;
         if self.dice.happens(300) {
             let renew = Call::post(format!("/reservations/{id}/renew"), json!({"ttl_seconds": 60}));
             self.persist(&renew).await;
@@ -484,6 +484,7 @@ impl Client {
     }
 
     async fn look(&self, user: &User) {
-        self.persist(&Call::get(format!("/summary?user_id={}", user.id))).await;
+        let view = self.dice.pick(&["quotas", "summary"]);
+        self.persist(&Call::get(format!("/{view}?user_id={}", user.id))).await;
     }
 }

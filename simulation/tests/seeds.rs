@@ -7,7 +7,7 @@ use std::{
 
 use metering_simulation::{
     fault::{Fault, Fired},
-    mutation,
+    mutation::{self, Mutation},
     run::{Options, Outcome, run, shrink},
 };
 
@@ -16,10 +16,16 @@ const SEEDS: u64 = 200;
 /// How often each fault happens in them, at least.
 const FIRED_LEAST: u64 = 100;
 /// Seeds that failed once, and what was wrong with the code.
-const KEPT: &[(u64, &str)] = &[(
-    29,
-    "pages of a document that was taken back just before its period was closed went to the dead letters",
-)];
+const KEPT: &[(u64, &str)] = &[
+    (
+        29,
+        "pages of a document that was taken back just before its period was closed went to the dead letters",
+    ),
+    (
+        0,
+        "a release was told that its reservation had expired, and an instance whose clock was behind committed it",
+    ),
+];
 
 fn played(seed: u64, options: Options) -> Outcome {
     run(seed, options).unwrap_or_else(|error| panic!("seed {seed} cannot be run: {error}"))
@@ -66,29 +72,34 @@ fn every_seed_is_good_and_every_fault_happens() {
     }
 }
 
+/// The first seed that finds a planted bug: the noted one, or another, since whatever is added to the
+/// code or to the runs makes all seeds other runs. And what it found.
+fn finds(planted: Mutation) -> Option<(u64, String)> {
+    let options = Options {
+        mutation: Some(planted),
+        ..Options::default()
+    };
+    let seeds = std::iter::once(planted.seed).chain(0..SEEDS);
+    seeds
+        .into_iter()
+        .find_map(|seed| Some((seed, played(seed, options).wrong.into_iter().next()?)))
+}
+
 #[test]
-fn every_planted_bug_is_found_by_its_seed() {
+fn every_planted_bug_is_found() {
     assert!(mutation::ALL.len() >= 15);
     let next = AtomicU64::new(0);
     let found = on_all_cores(|| {
         let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?;
         let planted = *mutation::ALL.get(index)?;
-        let options = Options {
-            mutation: Some(planted),
-            ..Options::default()
-        };
-        assert!(planted.seed < SEEDS);
-        Some((planted, played(planted.seed, options).wrong))
+        Some((planted, finds(planted)))
     });
-    for (planted, wrong) in &found {
-        println!("{} (seed {}): {:?}", planted.name, planted.seed, wrong.first());
+    for (planted, found) in &found {
+        println!("{} (noted: seed {}): {found:?}", planted.name, planted.seed);
     }
-    let missed: Vec<&str> = found
-        .iter()
-        .filter(|(_, wrong)| wrong.is_empty())
-        .map(|(planted, _)| planted.name)
-        .collect();
-    assert!(missed.is_empty(), "not found: {missed:?}");
+    let missed = found.iter().filter(|(_, found)| found.is_none());
+    let missed: Vec<&str> = missed.map(|(planted, _)| planted.name).collect();
+    assert!(missed.is_empty(), "not found in {SEEDS} seeds: {missed:?}");
 }
 
 #[test]
