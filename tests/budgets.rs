@@ -6,6 +6,7 @@
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use usage_deploy::budget::{self, Budget};
 use usage_local::Instance;
 
 use crate::{
@@ -14,13 +15,6 @@ use crate::{
 };
 
 const DOCUMENTS: &str = "document_processing";
-
-/// What a call may cost at most.
-struct Budget {
-    requests: usize,
-    write_units: u32,
-    read_units: u32,
-}
 
 /// A service behind a wire that counts.
 struct Metered {
@@ -96,64 +90,22 @@ async fn each_call_stays_within_its_budget() {
     metered.wire.passed();
 
     assert_eq!(metered.track(&event()).await, 201);
-    metered.assert_within(
-        "track",
-        &Budget {
-            requests: 2,
-            write_units: 3,
-            read_units: 0,
-        },
-    );
+    metered.assert_within("track", &budget::TRACK);
     assert_eq!(metered.track(&identified("k")).await, 201);
-    metered.assert_within(
-        "track with an identity",
-        &Budget {
-            requests: 3,
-            write_units: 3,
-            read_units: 1,
-        },
-    );
+    metered.assert_within("track with an identity", &budget::TRACK_IDENTIFIED);
     assert_eq!(metered.track(&identified("k")).await, 200);
-    metered.assert_within(
-        "duplicate",
-        &Budget {
-            requests: 2,
-            write_units: 0,
-            read_units: 2,
-        },
-    );
+    metered.assert_within("duplicate", &budget::DUPLICATE);
     assert_eq!(metered.call(Method::GET, quota, None).await, 200);
-    metered.assert_within(
-        "check-quota",
-        &Budget {
-            requests: 1,
-            write_units: 0,
-            read_units: 1,
-        },
-    );
+    metered.assert_within("check-quota", &budget::CHECK_QUOTA);
     assert_eq!(metered.call(Method::GET, summary, None).await, 200);
-    metered.assert_within(
-        "summary",
-        &Budget {
-            requests: 2,
-            write_units: 0,
-            read_units: 2,
-        },
-    );
+    metered.assert_within("summary", &budget::SUMMARY);
     metered.client.limit("u", DOCUMENTS, 3).await;
     for (what, body) in [("denial", event()), ("denial with an identity", identified("other"))] {
         // The entry of the last admission may still be pending; a confirmed one goes with a write.
         metered.track(&event()).await;
         metered.wire.passed();
         assert_eq!(metered.track(&body).await, 429);
-        metered.assert_within(
-            what,
-            &Budget {
-                requests: 3,
-                write_units: 1,
-                read_units: 2,
-            },
-        );
+        metered.assert_within(what, &budget::DENIED);
     }
 }
 
@@ -165,7 +117,7 @@ async fn a_batch_stays_within_its_budget() {
     metered.track(&event()).await;
     for values in ["alike", "different"] {
         metered.wire.passed();
-        let events: Vec<Value> = (0..250)
+        let events: Vec<Value> = (0..budget::BATCH_EVENTS)
             .map(|index| {
                 let mut event = identified(&format!("{values}-{index}"));
                 event["metric_value"] = if values == "alike" { json!(1) } else { json!(index) };
@@ -175,25 +127,10 @@ async fn a_batch_stays_within_its_budget() {
         let body = json!({"events": events, "enforce": false});
         let batch = "/api/v1/usage/track/batch";
         assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
-        metered.assert_within(
-            values,
-            &Budget {
-                requests: 255,
-                // 2.1 per event.
-                write_units: 525,
-                read_units: 250,
-            },
-        );
+        metered.assert_within(values, &budget::BATCH);
         metered.wire.passed();
         assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
-        metered.assert_within(
-            "the same again",
-            &Budget {
-                requests: 3,
-                write_units: 0,
-                read_units: 250,
-            },
-        );
+        metered.assert_within("the same again", &budget::BATCH_AGAIN);
     }
 }
 
@@ -237,14 +174,7 @@ async fn a_reservation_stays_within_its_budget() {
             metered.wire.passed();
             continue;
         }
-        metered.assert_within(
-            "reserve and commit",
-            &Budget {
-                requests: 5,
-                write_units: 8,
-                read_units: 0,
-            },
-        );
+        metered.assert_within("reserve and commit", &budget::RESERVE_AND_COMMIT);
     }
 }
 
@@ -267,25 +197,24 @@ async fn aggregates_stay_within_their_budget() {
         );
     }
     metered.client.drain().await;
-    for (what, path, requests, read_units) in [
-        ("30 days", "aggregations/document_processing?user_id=u", 1, 2),
+    let aggregations = "aggregations/document_processing?user_id=u";
+    for (what, path, budget) in [
+        ("30 days", aggregations.to_owned(), budget::AGGREGATIONS),
         (
             "30 days of a zone",
-            "aggregations/document_processing?user_id=u&timezone=Europe/Berlin",
-            6,
-            20,
+            format!("{aggregations}&timezone=Europe/Berlin"),
+            budget::AGGREGATIONS_OF_A_ZONE,
         ),
-        ("a trend", "trends/document_processing?user_id=u", 1, 2),
+        (
+            "a trend",
+            "trends/document_processing?user_id=u".to_owned(),
+            budget::TREND,
+        ),
     ] {
         let path = format!("/api/v1/usage/{path}");
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
         metered.wire.passed();
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
-        let budget = Budget {
-            requests,
-            write_units: 0,
-            read_units,
-        };
         metered.assert_within(what, &budget);
     }
 }

@@ -6,6 +6,7 @@
 //! queues, buses and identities a request touches and nothing else of it.
 
 mod access;
+mod used;
 
 use std::sync::Arc;
 
@@ -75,23 +76,34 @@ impl HttpConnector for Enforced<SharedHttpConnector> {
 }
 
 impl Policy {
-    /// Why a request may not be sent; none if it may.
+    /// Why a request may not be sent; none if it may, and then what lets it is noted.
     fn refuses(&self, asked: &Asked) -> Option<String> {
         let function = &self.function;
         let Some(accesses) = &asked.accesses else {
             return Some(format!("{function}: {} is not understood", asked.operation));
         };
-        let (action, resource) = accesses.iter().find(|access| !self.allows(access))?;
-        Some(format!(
-            "{function} is not authorized to perform {action} on {resource}"
-        ))
+        for access in accesses {
+            let (action, resource) = access;
+            match self.grant(access) {
+                Some(pattern) => used::note(function, action, pattern),
+                None => {
+                    return Some(format!(
+                        "{function} is not authorized to perform {action} on {resource}"
+                    ));
+                }
+            }
+        }
+        None
     }
 
-    fn allows(&self, (action, resource): &Access) -> bool {
-        let fits = |pattern: &String| fits(pattern, resource);
-        self.statements
+    /// The resource, as the policy names it, that lets an access through.
+    fn grant(&self, (action, resource): &Access) -> Option<&str> {
+        let of_action = self
+            .statements
             .iter()
-            .any(|statement| statement.actions.contains(action) && statement.resources.iter().any(fits))
+            .filter(|statement| statement.actions.contains(action));
+        let mut patterns = of_action.flat_map(|statement| &statement.resources);
+        patterns.find(|pattern| fits(pattern, resource)).map(String::as_str)
     }
 }
 
