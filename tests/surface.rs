@@ -18,6 +18,7 @@ mod erasure;
 mod gauges;
 mod imports;
 mod interrupted;
+mod left_behind;
 mod metric_types;
 mod openapi;
 mod over_admission;
