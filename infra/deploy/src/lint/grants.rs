@@ -35,7 +35,13 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
             }
         }
     }
-    findings.differences("Policies", &subject.repository.grants, &granted);
+    for used in subject.repository.grants.difference(&granted) {
+        findings.add("Policies", format!("{used}: tests used it, and it is not granted"));
+    }
+    for idle in granted.difference(&subject.repository.grants) {
+        let problem = format!("{idle}: it is granted, and no test was seen to use it; see infra/deploy/README.md");
+        findings.add("Policies", problem);
+    }
     check_indexes(subject, &granted, findings);
     for function in subject.source.of_type("AWS::Serverless::Function") {
         let is_current = function.at("Policies/0/Version") == POLICY_VERSION;
