@@ -39,7 +39,10 @@ impl Left {
         let first = client.track(event("first")).await;
         assert_eq!(first.status, 201, "{first:?}");
         client.clock(json!({"advance_seconds": MONTH})).await;
-        let (documents, storage) = (reserve(&client, DOCUMENTS).await, reserve(&client, STORAGE).await);
+        let (documents, storage) = (
+            reserve(&client, DOCUMENTS, 17).await,
+            reserve(&client, STORAGE, 2).await,
+        );
         let dead = Arc::new(AtomicBool::new(false));
         let is_dead = Arc::clone(&dead);
         // What follows a count: the event of it, and all of a gauge's change.
@@ -51,17 +54,21 @@ impl Left {
         // Its caches are warm by then.
         client.track_at(&dying.url(), event("second")).await;
         dead.store(true, Ordering::Release);
-        let events = (0..LEFT).map(|index| event(&format!("left-{index}"))).collect();
+        let unenforced = |key: String| {
+            let mut event = event(&key);
+            event["enforce"] = json!(false);
+            event
+        };
+        let events = (0..LEFT).map(|index| unenforced(format!("left-{index}"))).collect();
         let left = client.track_all(&[dying.url()], events, LEFT).await;
         assert!(left.iter().all(|answer| answer.status == 503), "{left:?}");
         let batch: Vec<Value> = (0..3).map(|index| event(&format!("batch-{index}"))).collect();
-        let batch = json!({"events": batch}).to_string();
-        let commit = json!({"quantity": 2}).to_string();
+        let batch = json!({"events": batch, "enforce": false}).to_string();
         let base = dying.url();
         for (path, body) in [
             ("/api/v1/usage/track/batch".to_owned(), batch),
-            (format!("{RESERVATIONS}/{documents}/commit"), commit.clone()),
-            (format!("{RESERVATIONS}/{storage}/commit"), commit),
+            (format!("{RESERVATIONS}/{documents}/commit"), "{}".to_owned()),
+            (format!("{RESERVATIONS}/{storage}/commit"), "{}".to_owned()),
         ] {
             let sent = client.send_to(&base, reqwest::Method::POST, &path, Some(SERVICE), Some(body));
             let sent = sent.await;
@@ -115,8 +122,8 @@ fn event(key: &str) -> Value {
     json!({"user_id": "u", "metric_type": DOCUMENTS, "metric_value": 1, "idempotency_key": key})
 }
 
-async fn reserve(client: &Client, metric: &str) -> String {
-    let body = json!({"user_id": "u", "metric_type": metric, "quantity": 2, "ttl_seconds": 3600});
+async fn reserve(client: &Client, metric: &str, quantity: u32) -> String {
+    let body = json!({"user_id": "u", "metric_type": metric, "quantity": quantity, "ttl_seconds": 3600});
     let made = client.post(RESERVATIONS, SERVICE, body).await;
     assert_eq!(made.status, 201, "{made:?}");
     made.body["id"].as_str().expect("an id").to_owned()
@@ -176,7 +183,8 @@ async fn reconciliation_settles_it() {
     assert_eq!(books.events(), 4);
 }
 
-/// A counter that could not be judged is looked at again: its thresholds lie within what is pending.
+/// A counter that could not be judged is looked at again: its thresholds lie within what is pending,
+/// and of the commit 80 and 90 % of it are left.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_judges_the_counter_settles_it() {
     let left = Left::behind().await;
@@ -186,6 +194,9 @@ async fn whoever_judges_the_counter_settles_it() {
     let answer = left.invoke("AlertJob", &message(&left.client, &task)).await;
     assert_eq!(answer, json!({"batchItemFailures": []}));
     assert_eq!(left.books().await.events(), 3);
+    assert_eq!(left.client.used("u", DOCUMENTS).await, 18);
+    let alerts = left.client.get("/api/v1/usage/alerts?user_id=u", SERVICE).await;
+    assert_eq!(alerts.body["alerts"].as_array().map(Vec::len), Some(2), "{alerts:?}");
 }
 
 fn counter_sk(left: &Left) -> String {
