@@ -6,7 +6,8 @@
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use usage_local::Instance;
+use usage_deploy::budget::{self, Budget};
+use usage_local::{Instance, Options};
 
 use crate::{
     support::{Client, SERVICE, TRACK},
@@ -14,13 +15,6 @@ use crate::{
 };
 
 const DOCUMENTS: &str = "document_processing";
-
-/// What a call may cost at most.
-struct Budget {
-    requests: usize,
-    write_units: u32,
-    read_units: u32,
-}
 
 /// A service behind a wire that counts.
 struct Metered {
@@ -31,7 +25,10 @@ struct Metered {
 
 impl Metered {
     async fn start() -> Self {
-        let client = Client::start().await;
+        Self::over(Client::start().await).await
+    }
+
+    async fn over(client: Client) -> Self {
         let wire = Wire::new(|_| Fate::Pass);
         let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
         client.subscribe("u", "basic").await;
@@ -51,7 +48,8 @@ impl Metered {
 
     /// What passed since this was last asked is within the budget.
     fn assert_within(&self, what: &str, budget: &Budget) {
-        let passed = self.wire.passed();
+        let mut passed = self.wire.passed();
+        passed.retain(|request| !request.call.is_to_queue());
         let (mut read, mut written) = (Decimal::ZERO, Decimal::ZERO);
         for request in &passed {
             // A refused condition reports nothing and costs what the item does, below 1 KB one unit
@@ -96,64 +94,22 @@ async fn each_call_stays_within_its_budget() {
     metered.wire.passed();
 
     assert_eq!(metered.track(&event()).await, 201);
-    metered.assert_within(
-        "track",
-        &Budget {
-            requests: 2,
-            write_units: 3,
-            read_units: 0,
-        },
-    );
+    metered.assert_within("track", &budget::TRACK);
     assert_eq!(metered.track(&identified("k")).await, 201);
-    metered.assert_within(
-        "track with an identity",
-        &Budget {
-            requests: 3,
-            write_units: 3,
-            read_units: 1,
-        },
-    );
+    metered.assert_within("track with an identity", &budget::TRACK_IDENTIFIED);
     assert_eq!(metered.track(&identified("k")).await, 200);
-    metered.assert_within(
-        "duplicate",
-        &Budget {
-            requests: 2,
-            write_units: 0,
-            read_units: 2,
-        },
-    );
+    metered.assert_within("duplicate", &budget::DUPLICATE);
     assert_eq!(metered.call(Method::GET, quota, None).await, 200);
-    metered.assert_within(
-        "check-quota",
-        &Budget {
-            requests: 1,
-            write_units: 0,
-            read_units: 1,
-        },
-    );
+    metered.assert_within("check-quota", &budget::CHECK_QUOTA);
     assert_eq!(metered.call(Method::GET, summary, None).await, 200);
-    metered.assert_within(
-        "summary",
-        &Budget {
-            requests: 2,
-            write_units: 0,
-            read_units: 2,
-        },
-    );
+    metered.assert_within("summary", &budget::SUMMARY);
     metered.client.limit("u", DOCUMENTS, 3).await;
     for (what, body) in [("denial", event()), ("denial with an identity", identified("other"))] {
         // The entry of the last admission may still be pending; a confirmed one goes with a write.
         metered.track(&event()).await;
         metered.wire.passed();
         assert_eq!(metered.track(&body).await, 429);
-        metered.assert_within(
-            what,
-            &Budget {
-                requests: 3,
-                write_units: 1,
-                read_units: 2,
-            },
-        );
+        metered.assert_within(what, &budget::DENIED);
     }
 }
 
@@ -165,7 +121,7 @@ async fn a_batch_stays_within_its_budget() {
     metered.track(&event()).await;
     for values in ["alike", "different"] {
         metered.wire.passed();
-        let events: Vec<Value> = (0..250)
+        let events: Vec<Value> = (0..budget::BATCH_EVENTS)
             .map(|index| {
                 let mut event = identified(&format!("{values}-{index}"));
                 event["metric_value"] = if values == "alike" { json!(1) } else { json!(index) };
@@ -175,25 +131,10 @@ async fn a_batch_stays_within_its_budget() {
         let body = json!({"events": events, "enforce": false});
         let batch = "/api/v1/usage/track/batch";
         assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
-        metered.assert_within(
-            values,
-            &Budget {
-                requests: 255,
-                // 2.1 per event.
-                write_units: 525,
-                read_units: 250,
-            },
-        );
+        metered.assert_within(values, &budget::BATCH);
         metered.wire.passed();
         assert_eq!(metered.call(Method::POST, batch, Some(&body)).await, 200);
-        metered.assert_within(
-            "the same again",
-            &Budget {
-                requests: 3,
-                write_units: 0,
-                read_units: 250,
-            },
-        );
+        metered.assert_within("the same again", &budget::BATCH_AGAIN);
     }
 }
 
@@ -216,8 +157,6 @@ async fn a_hot_counter_stays_small() {
     }
 }
 
-/// A month of usage at all hours: days of UTC are stored, those of other zones are put together
-/// from hours where clocks differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reservation_stays_within_its_budget() {
     let metered = Metered::start().await;
@@ -237,17 +176,12 @@ async fn a_reservation_stays_within_its_budget() {
             metered.wire.passed();
             continue;
         }
-        metered.assert_within(
-            "reserve and commit",
-            &Budget {
-                requests: 5,
-                write_units: 8,
-                read_units: 0,
-            },
-        );
+        metered.assert_within("reserve and commit", &budget::RESERVE_AND_COMMIT);
     }
 }
 
+/// A month of usage at all hours: days of UTC are stored, those of other zones are put together
+/// from hours where clocks differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn aggregates_stay_within_their_budget() {
     let metered = Metered::start().await;
@@ -267,25 +201,84 @@ async fn aggregates_stay_within_their_budget() {
         );
     }
     metered.client.drain().await;
-    for (what, path, requests, read_units) in [
-        ("30 days", "aggregations/document_processing?user_id=u", 1, 2),
+    let aggregations = "aggregations/document_processing?user_id=u";
+    for (what, path, budget) in [
+        ("30 days", aggregations.to_owned(), budget::AGGREGATIONS),
         (
             "30 days of a zone",
-            "aggregations/document_processing?user_id=u&timezone=Europe/Berlin",
-            6,
-            20,
+            format!("{aggregations}&timezone=Europe/Berlin"),
+            budget::AGGREGATIONS_OF_A_ZONE,
         ),
-        ("a trend", "trends/document_processing?user_id=u", 1, 2),
+        (
+            "a trend",
+            "trends/document_processing?user_id=u".to_owned(),
+            budget::TREND,
+        ),
     ] {
         let path = format!("/api/v1/usage/{path}");
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
         metered.wire.passed();
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
-        let budget = Budget {
-            requests,
-            write_units: 0,
-            read_units,
-        };
         metered.assert_within(what, &budget);
+    }
+}
+
+/// What the functions behind the streams and the queue do for one event that is alone in its hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_an_event_stays_within_its_budget() {
+    let options = Options {
+        idle: true,
+        ..Options::default()
+    };
+    let metered = Metered::over(Client::start_with(options).await).await;
+    metered.client.limit("u", DOCUMENTS, 10_000).await;
+    let mut following = Vec::new();
+    // The first of each warms the functions' caches.
+    for is_warm in [false, true] {
+        let mut event = event();
+        // Pages are an event of their own.
+        event["metadata"].as_object_mut().expect("an object").remove("pages");
+        assert_eq!(metered.track(&event).await, 201);
+        metered.wire.passed();
+        for (what, function, told, budget) in metered.told_of_the_last().await {
+            let answer = metered.instance.invoke(function, told.to_string()).await;
+            assert_eq!(answer.expect("an answer"), r#"{"batchItemFailures":[]}"#, "{what}");
+            following.push(what);
+            if is_warm {
+                metered.assert_within(what, &budget);
+            }
+            metered.wire.passed();
+        }
+    }
+    assert_eq!(following.len(), 6);
+}
+
+impl Metered {
+    /// The calls that follow the event tracked last, as Lambda would make them.
+    async fn told_of_the_last(&self) -> [(&'static str, &'static str, Value, Budget); 3] {
+        let last = |table: &str| {
+            let records = self.client.stack.records(table).expect("records");
+            records.last().cloned().expect("a record")
+        };
+        let (stored, counted) = (last("Events"), last("State"));
+        let image = &stored["dynamodb"]["NewImage"];
+        let text = |name: &str| image[name]["S"].as_str().expect("a text").to_owned();
+        let hour = format!("{}:00:00Z", &text("ts")[..13]);
+        let id = text("pk").trim_start_matches("EVT#").to_owned();
+        let changed = json!({
+            "owner": format!("SUB#{}", text("subscription_id")), "user_id": "u", "metric_type": DOCUMENTS,
+            "gauge": false, "hour": hour,
+            "events": [{"id": id, "at": text("ts"), "rev": 1, "received_at": text("received_at")}],
+        });
+        let message = json!({
+            "messageId": "m", "receiptHandle": "r", "body": changed.to_string(), "eventSource": "aws:sqs",
+            "attributes": {"SentTimestamp": "1769372896000", "ApproximateReceiveCount": "1"},
+        });
+        let batch = |record: Value| json!({"Records": [record]});
+        [
+            ("an event passed on", "RelayJob", batch(stored), budget::RELAY_EVENT),
+            ("a counter judged", "RelayJob", batch(counted), budget::RELAY_COUNTER),
+            ("an hour computed", "AggregateJob", batch(message), budget::AGGREGATE),
+        ]
     }
 }

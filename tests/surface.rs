@@ -19,6 +19,7 @@ mod gauges;
 mod imports;
 mod interrupted;
 mod leases;
+mod left_behind;
 mod metric_types;
 mod openapi;
 mod over_admission;

@@ -42,7 +42,7 @@ const EVENTS_MAX: usize = 1_000_000;
 const CHANGED_WITHIN: TimeDelta = TimeDelta::hours(48);
 
 /// What is counted for the alarms; each has one in the template.
-const MEASURES: [&str; 3] = ["CounterDrift", "AggregateDrift", "ReconcileFailed"];
+pub const MEASURES: [&str; 3] = ["CounterDrift", "AggregateDrift", "ReconcileFailed"];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -6,6 +6,7 @@
 //! queues, buses and identities a request touches and nothing else of it.
 
 mod access;
+mod used;
 
 use std::sync::Arc;
 
@@ -65,7 +66,10 @@ impl HttpConnector for Enforced<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let asked = Asked::read(&request);
         match self.policy.refuses(&asked) {
-            None => self.inner.call(request),
+            None => {
+                self.policy.note(&asked);
+                self.inner.call(request)
+            }
             Some(message) => {
                 tracing::error!(message, "the policy in template.yaml refuses a request");
                 HttpConnectorFuture::ready(Ok(denied(asked.protocol, &message)))
@@ -81,17 +85,29 @@ impl Policy {
         let Some(accesses) = &asked.accesses else {
             return Some(format!("{function}: {} is not understood", asked.operation));
         };
-        let (action, resource) = accesses.iter().find(|access| !self.allows(access))?;
+        let (action, resource) = accesses.iter().find(|access| self.grant(access).is_none())?;
         Some(format!(
             "{function} is not authorized to perform {action} on {resource}"
         ))
     }
 
-    fn allows(&self, (action, resource): &Access) -> bool {
-        let fits = |pattern: &String| fits(pattern, resource);
-        self.statements
+    /// Notes what lets a request through.
+    fn note(&self, asked: &Asked) {
+        for access in asked.accesses.iter().flatten() {
+            if let Some(pattern) = self.grant(access) {
+                used::note(&self.function, &access.0, pattern);
+            }
+        }
+    }
+
+    /// The resource, as the policy names it, that lets an access through.
+    fn grant(&self, (action, resource): &Access) -> Option<&str> {
+        let of_action = self
+            .statements
             .iter()
-            .any(|statement| statement.actions.contains(action) && statement.resources.iter().any(fits))
+            .filter(|statement| statement.actions.contains(action));
+        let mut patterns = of_action.flat_map(|statement| &statement.resources);
+        patterns.find(|pattern| fits(pattern, resource)).map(String::as_str)
     }
 }
 

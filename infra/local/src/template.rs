@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use serde_norway::Value;
 
 pub use event::{QueueMapping, Route, Triggers};
-pub use function::{Function, Statement};
+pub use function::{Function, Statement, grant_line};
 #[cfg(test)]
 pub use queue::Redrive;
 pub use queue::{MESSAGE_BYTES_MAX, Queue, queue_arn};
@@ -43,10 +43,14 @@ pub const ACCOUNT: &str = "000000000000";
 /// The template, built into the program so that it runs from anywhere.
 pub const EMBEDDED: &str = include_str!("../../../template.yaml");
 
-/// Resources that have no part in a stack on one machine.
-const WITHOUT_LOCAL_PART: [&str; 4] = [
+/// Resources that have no part in a stack on one machine. No function uses a bucket yet: the first
+/// that names one is refused, since `scope` knows no name for it.
+const WITHOUT_LOCAL_PART: [&str; 7] = [
     "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
     "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::Topic",
 ];
@@ -74,7 +78,13 @@ const ATTRIBUTES: [&str; 6] = [
     "UpdateReplacePolicy",
 ];
 
-const HTTP_API: [&str; 4] = ["Description", "FailOnWarnings", "StageName", "Tags"];
+const HTTP_API: [&str; 5] = [
+    "AccessLogSettings",
+    "Description",
+    "FailOnWarnings",
+    "StageName",
+    "Tags",
+];
 
 const EVENT_BUS: [&str; 3] = ["Description", "Name", "Tags"];
 
@@ -111,7 +121,16 @@ impl Template {
             place: "document".to_owned(),
             problem: error.to_string(),
         })?;
-        let root = Node::new("template", &document);
+        Self::read(&document, parameters, queues_at)
+    }
+
+    /// Reads a document, as [`Self::parse`] a text.
+    pub fn read(
+        document: &Value,
+        parameters: &BTreeMap<String, String>,
+        queues_at: &str,
+    ) -> Result<Self, TemplateError> {
+        let root = Node::new("template", document);
         root.only(&SECTIONS)?;
         let resources = root.required("Resources")?;
         let scope = Scope::new(root.child("Parameters")?, parameters, resources, queues_at)?;

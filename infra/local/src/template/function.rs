@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Of `Globals: Function`; only `Environment` and `Timeout` have a part here.
-const GLOBALS: [&str; 7] = [
+const GLOBALS: [&str; 8] = [
     "Architectures",
     "Environment",
     "Handler",
@@ -19,10 +19,11 @@ const GLOBALS: [&str; 7] = [
     "Runtime",
     "Tags",
     "Timeout",
+    "Tracing",
 ];
 
 /// The first seven have a part here; `Events` are read apart.
-const PROPERTIES: [&str; 14] = [
+const PROPERTIES: [&str; 15] = [
     "DeadLetterQueue",
     "Environment",
     "EventInvokeConfig",
@@ -37,6 +38,7 @@ const PROPERTIES: [&str; 14] = [
     "LoggingConfig",
     "MemorySize",
     "Runtime",
+    "Tracing",
 ];
 
 /// Actions to which IAM gives no resource: `Publish` when it is to a phone number, as here.
@@ -53,6 +55,9 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// What it may do; everything else is refused.
     pub policy: Vec<Statement>,
+    /// What SAM's own policies would let it do anywhere, and where alone it may. Nothing to enforce
+    /// here, where those policies do not exist.
+    pub fences: Vec<Statement>,
     /// How many calls run at once, at most, if the template says.
     pub concurrency: Option<usize>,
     /// What becomes of an event that it fails to handle and nobody waits for.
@@ -66,6 +71,22 @@ pub struct Statement {
     pub actions: Vec<String>,
     /// The ARNs of tables, indexes, queues, buses or identities; `*` in them is any text.
     pub resources: Vec<String>,
+}
+
+impl Statement {
+    /// What it allows, one action on one resource at a time.
+    pub fn grants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.actions.iter().flat_map(|action| {
+            let resources = self.resources.iter();
+            resources.map(move |resource| (action.as_str(), resource.as_str()))
+        })
+    }
+}
+
+/// A grant as a line: who, what, and on what, without the account.
+pub fn grant_line(function: &str, action: &str, resource: &str) -> String {
+    let resource = resource.splitn(6, ':').last().unwrap_or_default();
+    format!("{function} {action} {resource}")
 }
 
 /// What holds for every function that does not say otherwise.
@@ -100,12 +121,15 @@ pub fn read(name: &str, properties: Node<'_>, scope: &Scope, defaults: &Defaults
     };
     let mut environment = defaults.environment.clone();
     environment.extend(read_environment(properties, scope)?);
-    let mut policy = Vec::new();
+    let (mut policy, mut fences) = (Vec::new(), Vec::new());
     if let Some(policies) = properties.child("Policies")? {
         for document in policies.items()? {
             document.only(&["Statement", "Version"])?;
             for statement in document.required("Statement")?.items()? {
-                policy.push(read_statement(statement, scope)?);
+                match statement.child("NotResource")? {
+                    Some(_) => fences.push(read_statement(statement, scope, "Deny", "NotResource")?),
+                    None => policy.push(read_statement(statement, scope, "Allow", "Resource")?),
+                }
             }
         }
     }
@@ -115,6 +139,7 @@ pub fn read(name: &str, properties: Node<'_>, scope: &Scope, defaults: &Defaults
         timeout,
         environment,
         policy,
+        fences,
         concurrency: reserved.and_then(|most| usize::try_from(most).ok()),
         failure: read_failure(properties, scope)?,
     })
@@ -144,13 +169,19 @@ fn read_environment(properties: Node<'_>, scope: &Scope) -> Result<BTreeMap<Stri
     Ok(environment)
 }
 
-/// Actions by name, no conditions, nothing denied. In resources `*` stands for any text; alone it
-/// is for actions to which IAM gives no resource, and everything else must say what it needs.
-fn read_statement(statement: Node<'_>, scope: &Scope) -> Result<Statement, TemplateError> {
-    statement.only(&["Action", "Effect", "Resource", "Sid"])?;
+/// Actions by name, no conditions; denied is only what is elsewhere. In resources `*` stands for any
+/// text; alone it is for actions to which IAM gives no resource, and everything else must say what
+/// it needs.
+fn read_statement(
+    statement: Node<'_>,
+    scope: &Scope,
+    only_effect: &str,
+    resource: &str,
+) -> Result<Statement, TemplateError> {
+    statement.only(&["Action", "Effect", resource, "Sid"])?;
     let effect = statement.required("Effect")?;
-    if effect.plain()? != "Allow" {
-        return Err(effect.wrong("only Allow is understood"));
+    if effect.plain()? != only_effect {
+        return Err(effect.wrong(&format!("only {only_effect} is understood with {resource}")));
     }
     let read = |property: &str, refused: &dyn Fn(&str) -> bool| -> Result<Vec<String>, TemplateError> {
         let mut texts = Vec::new();
@@ -167,7 +198,7 @@ fn read_statement(statement: Node<'_>, scope: &Scope) -> Result<Statement, Templ
     let has_resources = actions
         .iter()
         .any(|action| !WITHOUT_RESOURCE.contains(&action.as_str()));
-    let resources = read("Resource", &|resource| {
+    let resources = read(resource, &|resource| {
         resource.contains('?') || (resource == "*" && has_resources)
     })?;
     Ok(Statement { actions, resources })

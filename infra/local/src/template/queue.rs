@@ -68,7 +68,7 @@ pub fn read(name: &str, properties: Option<Node<'_>>, scope: &Scope) -> Result<Q
     };
     properties.only(&PROPERTIES)?;
     let seconds = |property: &str, least: u64, most: u64| -> Result<Option<Duration>, TemplateError> {
-        let number = whole(properties, property, least, most)?;
+        let number = given(properties, property, scope, least, most)?;
         Ok(number.map(Duration::from_secs))
     };
     queue.visibility = seconds("VisibilityTimeout", 0, 43_200)?.unwrap_or(queue.visibility);
@@ -87,12 +87,29 @@ pub fn read(name: &str, properties: Option<Node<'_>>, scope: &Scope) -> Result<Q
 fn read_redrive(policy: Node<'_>, scope: &Scope) -> Result<Redrive, TemplateError> {
     policy.only(&["deadLetterTargetArn", "maxReceiveCount"])?;
     let target = policy.required("deadLetterTargetArn")?;
-    let receives = whole(policy, "maxReceiveCount", 1, 1000)?;
+    let receives = given(policy, "maxReceiveCount", scope, 1, 1000)?;
     let receives = receives.and_then(|count| u32::try_from(count).ok());
     Ok(Redrive {
         queue: scope.queue(target)?,
         receives_max: receives.ok_or_else(|| policy.wrong("maxReceiveCount is missing"))?,
     })
+}
+
+/// A whole number within bounds, which may be a parameter's.
+fn given(
+    properties: Node<'_>,
+    property: &str,
+    scope: &Scope,
+    least: u64,
+    most: u64,
+) -> Result<Option<u64>, TemplateError> {
+    let Some(node) = properties.child(property)? else {
+        return Ok(None);
+    };
+    match scope.text(node)?.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        _ => Err(node.wrong(&format!("must be a number from {least} to {most}"))),
+    }
 }
 
 /// A whole number within bounds.
