@@ -7,7 +7,7 @@ use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use usage_deploy::budget::{self, Budget};
-use usage_local::Instance;
+use usage_local::{Instance, Options};
 
 use crate::{
     support::{Client, SERVICE, TRACK},
@@ -25,7 +25,10 @@ struct Metered {
 
 impl Metered {
     async fn start() -> Self {
-        let client = Client::start().await;
+        Self::over(Client::start().await).await
+    }
+
+    async fn over(client: Client) -> Self {
         let wire = Wire::new(|_| Fate::Pass);
         let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
         client.subscribe("u", "basic").await;
@@ -45,7 +48,8 @@ impl Metered {
 
     /// What passed since this was last asked is within the budget.
     fn assert_within(&self, what: &str, budget: &Budget) {
-        let passed = self.wire.passed();
+        let mut passed = self.wire.passed();
+        passed.retain(|request| !request.call.is_to_queue());
         let (mut read, mut written) = (Decimal::ZERO, Decimal::ZERO);
         for request in &passed {
             // A refused condition reports nothing and costs what the item does, below 1 KB one unit
@@ -153,8 +157,6 @@ async fn a_hot_counter_stays_small() {
     }
 }
 
-/// A month of usage at all hours: days of UTC are stored, those of other zones are put together
-/// from hours where clocks differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reservation_stays_within_its_budget() {
     let metered = Metered::start().await;
@@ -178,6 +180,8 @@ async fn a_reservation_stays_within_its_budget() {
     }
 }
 
+/// A month of usage at all hours: days of UTC are stored, those of other zones are put together
+/// from hours where clocks differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn aggregates_stay_within_their_budget() {
     let metered = Metered::start().await;
@@ -216,5 +220,65 @@ async fn aggregates_stay_within_their_budget() {
         metered.wire.passed();
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
         metered.assert_within(what, &budget);
+    }
+}
+
+/// What the functions behind the streams and the queue do for one event that is alone in its hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_an_event_stays_within_its_budget() {
+    let options = Options {
+        idle: true,
+        ..Options::default()
+    };
+    let metered = Metered::over(Client::start_with(options).await).await;
+    metered.client.limit("u", DOCUMENTS, 10_000).await;
+    let mut following = Vec::new();
+    // The first of each warms the functions' caches.
+    for is_warm in [false, true] {
+        let mut event = event();
+        // Pages are an event of their own.
+        event["metadata"].as_object_mut().expect("an object").remove("pages");
+        assert_eq!(metered.track(&event).await, 201);
+        metered.wire.passed();
+        for (what, function, told, budget) in metered.told_of_the_last().await {
+            let answer = metered.instance.invoke(function, told.to_string()).await;
+            assert_eq!(answer.expect("an answer"), r#"{"batchItemFailures":[]}"#, "{what}");
+            following.push(what);
+            if is_warm {
+                metered.assert_within(what, &budget);
+            }
+            metered.wire.passed();
+        }
+    }
+    assert_eq!(following.len(), 6);
+}
+
+impl Metered {
+    /// The calls that follow the event tracked last, as Lambda would make them.
+    async fn told_of_the_last(&self) -> [(&'static str, &'static str, Value, Budget); 3] {
+        let last = |table: &str| {
+            let records = self.client.stack.records(table).expect("records");
+            records.last().cloned().expect("a record")
+        };
+        let (stored, counted) = (last("Events"), last("State"));
+        let image = &stored["dynamodb"]["NewImage"];
+        let text = |name: &str| image[name]["S"].as_str().expect("a text").to_owned();
+        let hour = format!("{}:00:00Z", &text("ts")[..13]);
+        let id = text("pk").trim_start_matches("EVT#").to_owned();
+        let changed = json!({
+            "owner": format!("SUB#{}", text("subscription_id")), "user_id": "u", "metric_type": DOCUMENTS,
+            "gauge": false, "hour": hour,
+            "events": [{"id": id, "at": text("ts"), "rev": 1, "received_at": text("received_at")}],
+        });
+        let message = json!({
+            "messageId": "m", "receiptHandle": "r", "body": changed.to_string(), "eventSource": "aws:sqs",
+            "attributes": {"SentTimestamp": "1769372896000", "ApproximateReceiveCount": "1"},
+        });
+        let batch = |record: Value| json!({"Records": [record]});
+        [
+            ("an event passed on", "RelayJob", batch(stored), budget::RELAY_EVENT),
+            ("a counter judged", "RelayJob", batch(counted), budget::RELAY_COUNTER),
+            ("an hour computed", "AggregateJob", batch(message), budget::AGGREGATE),
+        ]
     }
 }

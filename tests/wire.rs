@@ -45,6 +45,11 @@ impl Call {
         self.body.contains(text)
     }
 
+    /// Whether it is about messages, and no request to a table.
+    pub fn is_to_queue(&self) -> bool {
+        self.operation.contains("Message")
+    }
+
     /// Whether it only reads.
     pub fn reads(&self) -> bool {
         matches!(self.operation.as_str(), "GetItem" | "Query" | "BatchGetItem")

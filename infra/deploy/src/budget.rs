@@ -40,6 +40,12 @@ pub const BATCH_AGAIN: Budget = budget(3, 0, 250);
 pub const BATCH_EVENTS: u32 = 250;
 /// A reservation and its commit: two calls.
 pub const RESERVE_AND_COMMIT: Budget = budget(5, 8, 0);
+/// What the stream tells of one event: its hour is asked for.
+pub const RELAY_EVENT: Budget = budget(1, 0, 3);
+/// What the stream tells of one counter: its thresholds are judged.
+pub const RELAY_COUNTER: Budget = budget(1, 0, 3);
+/// An hour with few events, and its day, computed again.
+pub const AGGREGATE: Budget = budget(6, 2, 5);
 /// `aggregations` of 30 days in UTC.
 pub const AGGREGATIONS: Budget = budget(1, 0, 2);
 /// `aggregations` of 30 days in a zone whose days are put together from hours.

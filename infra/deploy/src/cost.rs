@@ -4,7 +4,7 @@
 //! time of a function is an assumption, since nothing was measured in AWS; everything else that
 //! goes in is counted.
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::budget::{self, BATCH_EVENTS, Budget};
 
@@ -27,6 +27,13 @@ pub const LAMBDA_CALLS: Decimal = decimal(20, 2);
 pub const LAMBDA_GB_MS: Decimal = decimal(166_667, 7);
 /// SQS, standard queues: a million requests; each of sending, receiving, deleting is one.
 pub const QUEUE_REQUESTS: Decimal = decimal(40, 2);
+
+/// CloudWatch: a GB of logs taken in; a million lines of 1 KB are one.
+pub const LOGS_GB: Decimal = decimal(50, 2);
+/// A line of a log, and how many there are for an event: of the API, of its function, and what
+/// Lambda itself writes at a call's start and end.
+const LOG_LINE_KB: Decimal = decimal(3, 1);
+const LOG_LINES: Decimal = decimal(4, 0);
 
 /// A function's memory, as the template has it.
 const MEMORY_GB: Decimal = decimal(5, 1);
@@ -117,8 +124,14 @@ pub fn table() -> String {
     lines.join("\n")
 }
 
+/// An amount, to the cent.
+fn cents(amount: Decimal) -> String {
+    let rounded = amount.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
+    format!("{rounded:.2}")
+}
+
 fn row(name: &str, cost: &Cost, shared_by: Decimal) -> String {
-    let amount = |amount: Decimal| format!("{:.2}", amount / shared_by);
+    let amount = |amount: Decimal| cents(amount / shared_by);
     format!(
         "| {name} | {} | {} | {} | **{}** |",
         amount(cost.api),
@@ -126,6 +139,34 @@ fn row(name: &str, cost: &Cost, shared_by: Decimal) -> String {
         amount(cost.store),
         amount(cost.total())
     )
+}
+
+/// What follows a million events, each alone in its hour: lines of the table in `COST.md`.
+pub fn following() -> String {
+    let call = |assumed_ms: u32, budget: Budget| {
+        let cost = feature("", 1, assumed_ms, budget).cost();
+        cost.lambda + cost.store
+    };
+    let hours = Decimal::TWO * call(33, budget::AGGREGATE);
+    let relayed = call(8, budget::RELAY_EVENT) + call(8, budget::RELAY_COUNTER);
+    // Sent, received, deleted: once when the hour changes, once when it is settled.
+    let messages = decimal(6, 0) * QUEUE_REQUESTS;
+    let logged = LOG_LINE_KB * LOG_LINES * LOGS_GB;
+    let lines = [
+        ("RelayJob, called for the event and for its counter", relayed),
+        ("two messages to AggregationQueue, three requests each", messages),
+        ("AggregateJob, twice", hours),
+        ("logs: 4 lines of 0.3 KB", logged),
+    ];
+    let total: Decimal = lines.iter().map(|(_, amount)| *amount).sum();
+    let mut table = vec!["| after a million events | USD |".to_owned(), "|---|---|".to_owned()];
+    table.extend(
+        lines
+            .iter()
+            .map(|(what, amount)| format!("| {what} | {} |", cents(*amount))),
+    );
+    table.push(format!("| together | **{}** |", cents(total)));
+    table.join("\n")
 }
 
 /// What runs although nobody calls, in requests a month of 730 hours.
@@ -180,9 +221,11 @@ impl Idle {
     pub fn table(&self) -> String {
         let (lines, total) = self.lines();
         let mut table = vec!["| a month of nothing | USD |".to_owned(), "|---|---|".to_owned()];
-        let rows = lines.iter().map(|(what, amount)| format!("| {what} | {amount:.2} |"));
+        let rows = lines
+            .iter()
+            .map(|(what, amount)| format!("| {what} | {} |", cents(*amount)));
         table.extend(rows);
-        table.push(format!("| together | **{total:.2}** |"));
+        table.push(format!("| together | **{}** |", cents(total)));
         table.join("\n")
     }
 }
