@@ -61,7 +61,7 @@ def check(checks, cloud, built, folder):
     paths.bus(checks, api, cloud, store)
     paths.schedule(checks, api, cloud, store)
     paths.poisoned(checks, store, poison)
-    paths.nothing_else_failed(checks, store)
+    paths.nothing_else_failed(checks, cloud, store)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ PARAMETERS = {
     "Tracing": "PassThrough",
 }
 DEPLOY_SECONDS = 180
+SQS_BATCHED = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 
 
 class Cloud:
@@ -49,7 +50,7 @@ def deploy(cloud, built, folder):
         key = f"{template.binary(name)}.zip"
         s3.put_object(Bucket=CODE_BUCKET, Key=key, Body=packed(built / template.binary(name), folder))
         function["CodeUri"] = {"Bucket": CODE_BUCKET, "Key": key}
-        allow_batches(function)
+        widen(function)
     s3.put_object(Bucket=CODE_BUCKET, Key="template.json", Body=json.dumps(whole).encode())
     cloudformation.create_change_set(
         StackName=STACK, ChangeSetName="first", ChangeSetType="CREATE",
@@ -71,13 +72,20 @@ def deploy(cloud, built, folder):
     return described["StackStatus"]
 
 
-def allow_batches(function):
-    """Names the batches of what a function may send: AWS asks for `sqs:SendMessage` and knows no other action,
-    ministack asks for one by the operation's name."""
+def widen(function):
+    """Grants what ministack asks for in the place of what AWS asks for; all else is enforced as it stands.
+
+    For a batch AWS asks for the action of a single message and knows no other; ministack asks for one by the
+    operation's name. For a mail AWS asks for the sender's identity; ministack asks for everything.
+    """
     for policy in function["Policies"]:
         for statement in policy["Statement"]:
-            if statement["Effect"] == "Allow" and "sqs:SendMessage" in statement["Action"]:
-                statement["Action"].append("sqs:SendMessageBatch")
+            if statement["Effect"] != "Allow":
+                continue
+            batched = [action for action in statement["Action"] if action in SQS_BATCHED]
+            statement["Action"] += [f"{action}Batch" for action in batched]
+            if statement["Action"] == ["ses:SendEmail"]:
+                statement["Resource"] = "*"
 
 
 def packed(program, folder):
