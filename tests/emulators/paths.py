@@ -128,8 +128,7 @@ def poison(checks, api, store):
 
 def poisoned(checks, store, message):
     """The message of `poison` was tried as often as the parameter says, then put aside as it was sent."""
-    url, seconds = store.queues["UsageEventsDeadLetters"], int(PARAMETERS["UsageQueueVisibilitySeconds"])
-    tries = int(PARAMETERS["UsageQueueReceivesMax"])
+    tries, seconds = (int(PARAMETERS[f"UsageQueue{name}"]) for name in ("ReceivesMax", "VisibilitySeconds"))
     letters = wait_until("the poison message", lambda: store.taken("UsageEventsDeadLetters"), (tries + 2) * seconds, 1)
     checks.equal("a message that always fails ends in the dead-letter queue", letters, [message])
     counts = store.sqs.get_queue_attributes(QueueUrl=store.queues["UsageEventsQueue"], AttributeNames=["All"])
