@@ -1,11 +1,13 @@
 # How `sam build` makes each function (Metadata BuildMethod: makefile).
 #
 # One cargo build makes all of them: the first target compiles, the others find
-# it done. For arm64 set CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu (with its
-# linker) and deploy with Architecture=arm64.
+# it done. PROFILE=dev is for checks: what is deployed is built in release. For arm64
+# set CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu (with its linker) and deploy with
+# Architecture=arm64.
 
 CARGO_TARGET_DIR ?= target
-BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
+PROFILE ?= release
+BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/$(patsubst dev,debug,$(PROFILE))
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
 	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job \
 	-p reconcile-job
@@ -48,4 +50,4 @@ build-ReconcileJob: functions
 	install -m 755 $(BUILT)/reconcile-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
-	cargo build --release --locked $(FUNCTIONS)
+	cargo build --profile $(PROFILE) --locked $(FUNCTIONS)

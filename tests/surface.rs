@@ -18,6 +18,8 @@ mod erasure;
 mod gauges;
 mod imports;
 mod interrupted;
+mod leases;
+mod left_behind;
 mod metric_types;
 mod openapi;
 mod over_admission;

@@ -209,14 +209,14 @@ impl Lived {
         client
             .post("/_local/queues/RelayDeadLetters", "", json!({"body": image}))
             .await;
-        for queue in ["AggregationDeadLetters", "AlertDeadLetters"] {
-            client
-                .post(
-                    &format!("/_local/queues/{queue}"),
-                    "",
-                    json!({"body": {"user_id": user, "sk": "s"}}),
-                )
-                .await;
+        // Whatever lies in them, and however it came there.
+        let mine = json!({"user_id": user, "sk": "s"});
+        let others = json!({"user_id": "somebody", "sk": "s"});
+        for queue in ["Aggregation", "Alert", "Lifecycle", "Relay"] {
+            for body in [mine.clone(), others.clone(), json!([mine, others])] {
+                let path = format!("/_local/queues/{queue}DeadLetters");
+                client.post(&path, "", json!({"body": body})).await;
+            }
         }
     }
 

@@ -36,7 +36,7 @@ impl Job {
 
     async fn put(&self, detail_type: &str, detail: &Value) -> Result<(), Failure> {
         let entry = PutEventsRequestEntry::builder()
-            .event_bus_name(self.app.config.event_bus_name()?)
+            .event_bus_name(&self.bus_name)
             .source(SOURCE)
             .detail_type(detail_type)
             .detail(detail.to_string())

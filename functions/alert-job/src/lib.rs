@@ -44,12 +44,16 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Job {
     app: Arc<App>,
     queue_url: String,
+    bus_name: String,
+    mail_sender: String,
 }
 
 /// The function.
 pub fn handler(app: Arc<App>) -> Result<Invoke, ConfigError> {
     let job = Arc::new(Job {
         queue_url: app.config.alert_queue_url()?,
+        bus_name: app.config.event_bus_name()?,
+        mail_sender: app.config.mail_sender()?,
         app,
     });
     Ok(Arc::new(move |event| {

@@ -114,7 +114,6 @@ impl Job {
 
     /// Sends a mail.
     pub(crate) async fn send_mail(&self, to: &str, mail: Mail) -> Result<Tried, Failure> {
-        let sender = self.app.config.mail_sender()?;
         let content = |text: String| Content::builder().data(text).charset("UTF-8").build();
         let body = Body::builder()
             .text(content(mail.text)?)
@@ -125,7 +124,7 @@ impl Job {
             .app
             .mail
             .send_email()
-            .from_email_address(sender)
+            .from_email_address(&self.mail_sender)
             .destination(Destination::builder().to_addresses(to).build())
             .content(EmailContent::builder().simple(message).build())
             .send()

@@ -28,7 +28,7 @@ use metering_store::{
 };
 use serde_json::{Value, json};
 
-use crate::{Failure, Job};
+use crate::{Failure, Job, TOLD};
 
 /// How often a creation that met another one looks again.
 const TURNS_MAX: u32 = 3;
@@ -45,13 +45,9 @@ pub(crate) enum Told {
 impl Told {
     /// What an event's type says, if it is about subscriptions.
     pub fn parse(detail_type: &str) -> Option<Self> {
-        Some(match detail_type {
-            "subscription.created" => Self::Created,
-            "subscription.renewed" => Self::Renewed,
-            "subscription.plan_changed" => Self::PlanChanged,
-            "subscription.cancelled" => Self::Cancelled,
-            _ => return None,
-        })
+        let all = [Self::Created, Self::Renewed, Self::PlanChanged, Self::Cancelled];
+        let mut named = TOLD.into_iter().zip(all);
+        named.find(|(name, _)| *name == detail_type).map(|(_, told)| told)
     }
 }
 

@@ -13,6 +13,14 @@ use std::sync::Arc;
 use metering_edge::{App, config::ConfigError, lambda::Invoke};
 use serde_json::Value;
 
+/// What the bus may tell, by the types of its events.
+pub const TOLD: [&str; 4] = [
+    "subscription.created",
+    "subscription.renewed",
+    "subscription.plan_changed",
+    "subscription.cancelled",
+];
+
 /// A step that failed.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -35,8 +35,11 @@ pub const LOGS_GB: Decimal = decimal(50, 2);
 const LOG_LINE_KB: Decimal = decimal(3, 1);
 const LOG_LINES: Decimal = decimal(4, 0);
 
-/// A function's memory, as the template has it.
+/// A function's memory, in MB.
+pub const MEMORY_MB: u64 = 512;
+/// The same in GB, as it is paid.
 const MEMORY_GB: Decimal = decimal(5, 1);
+const _: () = assert!(MEMORY_MB == 512, "MEMORY_GB is half");
 
 /// A feature, and what one use of it takes.
 #[derive(Debug, Clone, Copy)]

@@ -66,7 +66,10 @@ impl HttpConnector for Enforced<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let asked = Asked::read(&request);
         match self.policy.refuses(&asked) {
-            None => self.inner.call(request),
+            None => {
+                self.policy.note(&asked);
+                self.inner.call(request)
+            }
             Some(message) => {
                 tracing::error!(message, "the policy in template.yaml refuses a request");
                 HttpConnectorFuture::ready(Ok(denied(asked.protocol, &message)))
@@ -76,24 +79,25 @@ impl HttpConnector for Enforced<SharedHttpConnector> {
 }
 
 impl Policy {
-    /// Why a request may not be sent; none if it may, and then what lets it is noted.
+    /// Why a request may not be sent; none if it may.
     fn refuses(&self, asked: &Asked) -> Option<String> {
         let function = &self.function;
         let Some(accesses) = &asked.accesses else {
             return Some(format!("{function}: {} is not understood", asked.operation));
         };
-        for access in accesses {
-            let (action, resource) = access;
-            match self.grant(access) {
-                Some(pattern) => used::note(function, action, pattern),
-                None => {
-                    return Some(format!(
-                        "{function} is not authorized to perform {action} on {resource}"
-                    ));
-                }
+        let (action, resource) = accesses.iter().find(|access| self.grant(access).is_none())?;
+        Some(format!(
+            "{function} is not authorized to perform {action} on {resource}"
+        ))
+    }
+
+    /// Notes what lets a request through.
+    fn note(&self, asked: &Asked) {
+        for access in asked.accesses.iter().flatten() {
+            if let Some(pattern) = self.grant(access) {
+                used::note(&self.function, &access.0, pattern);
             }
         }
-        None
     }
 
     /// The resource, as the policy names it, that lets an access through.

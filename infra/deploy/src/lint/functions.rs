@@ -1,6 +1,7 @@
 //! Every function is built from a crate of its own, logs where logs end, and is traced.
 
 use super::{Findings, Subject, source::referred};
+use crate::cost::MEMORY_MB;
 
 pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
     let (makefile, workspace) = (&subject.repository.makefile, &subject.repository.workspace);
@@ -40,6 +41,12 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
             &format!("{property} must be !Ref {parameter}"),
         );
     }
+    let memory = globals["MemorySize"].as_u64();
+    findings.unless(
+        memory == Some(MEMORY_MB),
+        "Globals",
+        &format!("MemorySize must be {MEMORY_MB}"),
+    );
     for (property, value) in [("Runtime", "provided.al2023"), ("Handler", "bootstrap")] {
         findings.unless(
             globals[property] == value,

@@ -12,6 +12,8 @@ use usage_local::template::{Function, Statement, grant_line, queue_arn, stream_a
 
 use super::{Findings, Subject};
 
+/// The language of policies; without it they are read in an older one.
+pub const POLICY_VERSION: &str = "2012-10-17";
 /// Of `AWSLambdaSQSQueueExecutionRole`.
 const QUEUE_ACTIONS: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
 /// Of `AWSLambdaDynamoDBExecutionRole`, but for `ListStreams`, which knows no single stream.
@@ -33,7 +35,22 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
             }
         }
     }
-    findings.differences("Policies", &subject.repository.grants, &granted);
+    for used in subject.repository.grants.difference(&granted) {
+        findings.add("Policies", format!("{used}: tests used it, and it is not granted"));
+    }
+    for idle in granted.difference(&subject.repository.grants) {
+        let problem = format!("{idle}: it is granted, and no test was seen to use it; see infra/deploy/README.md");
+        findings.add("Policies", problem);
+    }
+    check_indexes(subject, &granted, findings);
+    for function in subject.source.of_type("AWS::Serverless::Function") {
+        let is_current = function.at("Policies/0/Version") == POLICY_VERSION;
+        findings.unless(
+            is_current,
+            function.name,
+            &format!("its policy's Version must be {POLICY_VERSION}"),
+        );
+    }
     for function in &subject.template.functions {
         let fences: BTreeSet<(String, String)> = pairs(&function.fences).collect();
         let place = format!("{}: Deny", function.name);
@@ -44,6 +61,17 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
             &wanted.iter().map(line).collect(),
             &fences.iter().map(line).collect(),
         );
+    }
+}
+
+/// What is granted on an index needs that index; its keys and what it shows the store's tests miss.
+fn check_indexes(subject: &Subject<'_>, granted: &BTreeSet<String>, findings: &mut Findings) {
+    for table in &subject.template.tables {
+        let place = format!(" table/{}/index/", table.name);
+        let named = granted.iter().filter_map(|line| line.split_once(&place));
+        let named = named.map(|(_, index)| index.to_owned()).collect();
+        let found = table.indexes.iter().map(|index| index.name.clone()).collect();
+        findings.differences(&table.name, &named, &found);
     }
 }
 

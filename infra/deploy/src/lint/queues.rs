@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Findings, Subject};
+use lifecycle_job::TOLD;
+use serde_json::{Value as Json, json};
+
+use super::{Findings, Subject, source::entries};
 
 /// How long dead letters are kept: the longest that SQS knows.
 const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(14 * 86_400);
@@ -13,6 +16,12 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
     handled(subject, findings);
     streams(subject, findings);
     told(subject, findings);
+    for function in subject.source.of_type("AWS::Serverless::Function") {
+        let says = |property: &str| !function.at(&format!("EventInvokeConfig/{property}")).is_null();
+        let ends = says("MaximumRetryAttempts") && says("MaximumEventAgeInSeconds");
+        let keeps = !function.at("DeadLetterQueue").is_null();
+        findings.unless(!keeps || ends, function.name, "when is an event put aside?");
+    }
     let dead = dead_letters(subject);
     for queue in &subject.template.queues {
         let is_handled = subject
@@ -118,6 +127,25 @@ fn streams(subject: &Subject<'_>, findings: &mut Findings) {
             &place,
             "the function is called for every change",
         );
+        for (table, record) in acted_upon() {
+            let is_let_through = stream.filters.iter().any(|filter| filter.fits(&record));
+            let is_ours = table == stream.table;
+            findings.unless(
+                !is_ours || is_let_through,
+                &place,
+                &format!("a filter holds back {record}"),
+            );
+        }
+    }
+    for function in subject.source.of_type("AWS::Serverless::Function") {
+        for (name, event) in entries(function.at("Events")).filter(|(_, event)| event["Type"] == "DynamoDB") {
+            let kind = &event["Properties"]["DestinationConfig"]["OnFailure"]["Type"];
+            findings.unless(
+                kind == "SQS",
+                function.name,
+                &format!("{name}: SAM does not let it put aside"),
+            );
+        }
     }
     for table in &subject.template.tables {
         let mut readers = subject.template.triggers.streams.iter();
@@ -126,12 +154,38 @@ fn streams(subject: &Subject<'_>, findings: &mut Findings) {
     }
 }
 
+/// Changes that RelayJob acts upon, as its streams tell of them.
+fn acted_upon() -> Vec<(&'static str, Json)> {
+    let state = |what: &str, key: &str, prefix: &str| {
+        let keys = json!({key: {"S": format!("{prefix}1")}});
+        ("State", json!({"eventName": what, "dynamodb": {"Keys": keys}}))
+    };
+    let events = |what: &str| ("Events", json!({"eventName": what, "dynamodb": {}}));
+    vec![
+        events("INSERT"),
+        // Voided.
+        events("MODIFY"),
+        // A counter, an alert, a statement.
+        state("INSERT", "sk", "CTR#"),
+        state("MODIFY", "sk", "CTR#"),
+        state("INSERT", "pk", "ALR#"),
+        state("INSERT", "pk", "STM#"),
+    ]
+}
+
 /// What the bus tells is told once: it must not be lost.
 fn told(subject: &Subject<'_>, findings: &mut Findings) {
     for rule in &subject.template.triggers.rules {
         let function = subject.template.functions.iter().find(|one| one.name == rule.function);
         let is_kept = function.is_some_and(|function| function.failure.queue.is_some());
         findings.unless(is_kept, &rule.function, "what the bus tells and it cannot take is lost");
+        for kind in TOLD {
+            let event = json!({"source": "licences", "detail-type": kind, "detail": {}});
+            let is_told = rule.pattern.fits(&event);
+            findings.unless(is_told, &rule.function, &format!("it is not told of {kind}"));
+        }
+        let other = json!({"source": "licences", "detail-type": "other", "detail": {}});
+        findings.unless(!rule.pattern.fits(&other), &rule.function, "it is told of everything");
         let on_own_bus = subject.template.buses.contains(&rule.bus);
         findings.unless(
             on_own_bus,

@@ -51,9 +51,17 @@ pub fn check(source: &Source<'_>, findings: &mut Findings) {
     for name in &parameters {
         findings.unless(referred.contains(*name), name, "nothing uses this parameter");
         findings.unless(asked.contains(name), name, "it is in no group of parameters");
+        let says = &source.document()["Parameters"][*name]["Description"];
+        findings.unless(says.is_string(), name, "nobody is told what it is for");
     }
     for name in PARAMETERS {
         findings.unless(parameters.contains(name), name, "the parameter is missing");
+    }
+    let conditions = source.names("Conditions");
+    for resource in source.resources() {
+        let condition = resource.whole["Condition"].as_str();
+        let is_there = condition.is_none_or(|condition| conditions.contains(condition));
+        findings.unless(is_there, resource.name, "its Condition is missing");
     }
     let outputs = source.names("Outputs");
     for name in OUTPUTS {

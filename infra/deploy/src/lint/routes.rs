@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, Subject};
+use super::{
+    Findings, Subject,
+    source::{entries, referred},
+};
 
 pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
     let routes = &subject.template.triggers.routes;
@@ -14,6 +17,12 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
         }
     }
     findings.differences("HttpApi", &documented(&subject.repository.openapi), &found);
+    for function in subject.source.of_type("AWS::Serverless::Function") {
+        for (name, event) in entries(function.at("Events")).filter(|(_, event)| event["Type"] == "HttpApi") {
+            let is_ours = referred(&event["Properties"]["ApiId"]) == Some("HttpApi");
+            findings.unless(is_ours, function.name, &format!("{name} is a route of another API"));
+        }
+    }
     let fallbacks = routes.iter().filter(|route| route.operation.is_none()).count();
     findings.unless(fallbacks == 1, "HttpApi", "one function must serve what no route names");
 }

@@ -1,10 +1,13 @@
 //! What is stored is kept, encrypted, restorable and nobody else's.
 
+use std::collections::BTreeSet;
+
 use serde_norway::Value;
 
 use super::{
     Findings, Subject,
-    source::{Resource, references},
+    grants::POLICY_VERSION,
+    source::{Resource, references, referred},
 };
 
 /// How long reports live.
@@ -80,12 +83,13 @@ fn check_bucket(bucket: &Resource<'_>, findings: &mut Findings) {
 
 /// Whether a policy refuses whoever comes to the bucket, or to what is in it, without TLS.
 fn demands_tls(policy: &Resource<'_>, bucket: &str) -> bool {
-    let mut named = std::collections::BTreeSet::new();
-    references(policy.at("Bucket"), &mut named);
+    let mut named = BTreeSet::new();
     let statement = |path: &str| policy.at(&format!("PolicyDocument/Statement/0/{path}"));
     let resources = statement("Resource").as_sequence().map_or(0, Vec::len);
     references(statement("Resource"), &mut named);
-    named == std::collections::BTreeSet::from([bucket.to_owned()])
+    referred(policy.at("Bucket")) == Some(bucket)
+        && policy.at("PolicyDocument/Version") == POLICY_VERSION
+        && named == BTreeSet::from([bucket.to_owned()])
         && resources == 2
         && statement("Effect") == "Deny"
         && statement("Principal") == "*"

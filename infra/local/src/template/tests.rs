@@ -337,8 +337,8 @@ fn what_is_not_understood_is_refused_by_name() {
     let variable = |value: &str| function(&format!("      Environment: {{Variables: {{A: {value}}}}}\n"));
     for (text, expected) in [
         (
-            with("    Type: AWS::S3::Bucket\n    Properties: {}\n"),
-            "Thing: the type AWS::S3::Bucket",
+            with("    Type: AWS::S3::AccessPoint\n    Properties: {}\n"),
+            "Thing: the type AWS::S3::AccessPoint",
         ),
         (
             with(&format!("{TABLE}      TableClass: STANDARD\n")),
