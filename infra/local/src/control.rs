@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post},
 };
 use chrono::TimeDelta;
-use metering_edge::aws::Endpoint;
+use metering_edge::aws::Endpoints;
 use metering_store::context::Source as _;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -44,8 +44,8 @@ const LIFECYCLE_RUNS_MAX: usize = 100;
 pub struct Control {
     /// Where the API answers.
     pub api: String,
-    /// Where the engine answers, and as whom.
-    pub endpoint: Endpoint,
+    /// Where every service answers, and as whom.
+    pub endpoints: Endpoints,
     /// The template's tables.
     pub tables: Vec<Table>,
     /// The template's functions.
@@ -102,14 +102,24 @@ async fn describe(State(control): Shared) -> Json<Value> {
         .all()
         .map(|queue| (queue.name.clone(), Value::String(control.queues.url(queue))))
         .collect();
+    let Endpoints {
+        dynamodb,
+        sesv2,
+        sns,
+        events,
+        ..
+    } = &control.endpoints;
     Json(json!({
         "api": control.api,
-        "dynamodb": control.endpoint.url,
+        "dynamodb": dynamodb.url,
         "sqs": control.queues.base(),
         "s3": null,
-        "region": control.endpoint.region,
-        "access_key_id": control.endpoint.access_key_id,
-        "secret_access_key": control.endpoint.secret_access_key,
+        "sesv2": sesv2.url,
+        "sns": sns.url,
+        "events": events.url,
+        "region": dynamodb.region,
+        "access_key_id": dynamodb.access_key_id,
+        "secret_access_key": dynamodb.secret_access_key,
         "tables": tables,
         "queues": queues,
         "buckets": {},

@@ -27,6 +27,10 @@ struct Arguments {
     /// Let webhooks go to this machine, over plain HTTP and to any port.
     #[arg(long)]
     allow_local_webhooks: bool,
+    /// Call functions over HTTP only: queues, streams, schedules and the bus are left to functions
+    /// that run elsewhere.
+    #[arg(long)]
+    idle: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -53,7 +57,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         port: arguments.port,
         data_dir: (!arguments.ephemeral).then_some(arguments.data_dir),
         allow_local_webhooks: arguments.allow_local_webhooks,
-        ..Options::default()
+        idle: arguments.idle,
     })
     .await?;
     if arguments.demo {

@@ -260,7 +260,7 @@ impl Parts {
         let functions = self.template.functions.iter();
         Control {
             api,
-            endpoint: self.outside.endpoints.dynamodb.clone(),
+            endpoints: self.outside.endpoints.clone(),
             tables: self.template.tables.clone(),
             functions: functions.map(|function| function.name.clone()).collect(),
             clock: self.clock.clone(),
