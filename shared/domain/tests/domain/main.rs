@@ -5,6 +5,7 @@ mod aggregate;
 mod bucket;
 mod charge;
 mod division;
+mod forecast;
 mod ids;
 mod instant;
 mod number;
