@@ -21,6 +21,8 @@ fn expected(name: &str) -> [Value; 2] {
         "alerts-create-threshold.json" => [status(201), status(201)],
         "alerts-list.json" => [status(200), status(200)],
         "analytics-aggregations.json" | "analytics-trends.json" => [status(200), status(200)],
+        // There is no usage yet to forecast from.
+        "analytics-forecast.json" => [status(422), status(422)],
         "check-quota.json" => [status(200), status(200)],
         "ingest.json" => [json!({"batchItemFailures": []}), json!({"batchItemFailures": []})],
         "track.json" => [status(201), status(200)],

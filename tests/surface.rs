@@ -15,6 +15,7 @@ mod callers;
 mod cloud_events;
 mod counted_once;
 mod erasure;
+mod forecasts;
 mod gauges;
 mod imports;
 mod interrupted;

@@ -18,6 +18,7 @@ mod search;
 mod season;
 pub mod smoothing;
 mod theta;
+pub mod usage;
 
 use std::fmt::Write;
 

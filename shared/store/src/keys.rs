@@ -244,6 +244,13 @@ pub fn alerts_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(ALERTS)
 }
 
+const FORECASTS: &str = "FCT#";
+
+/// The partition of a user's forecasts, by their creation.
+pub fn forecasts(user_id: &str) -> String {
+    format!("{FORECASTS}{user_id}")
+}
+
 const STATEMENTS: &str = "STM#";
 
 /// The partition of a user's statements, by the starts of their periods.
@@ -354,7 +361,7 @@ pub fn subject_of(pk: &str) -> Option<Subject<'_>> {
     let (kind, rest) = pk.split_once('#')?;
     match kind {
         "SUB" => Some(Subject::Subscription(rest)),
-        "NONE" | "NTF" | "ALR" | "SNT" | "STM" => Some(Subject::User(rest)),
+        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" => Some(Subject::User(rest)),
         "LED" => subject_of(rest),
         "HRS" | "DAY" => subject_of_series(rest),
         "CDN" => subject_of(rest.splitn(3, '#').nth(2)?),
@@ -466,7 +473,12 @@ mod tests {
             }
             assert_eq!(subject_of_series(&owner.events_ix_pk("api_calls")), Some(whose));
         }
-        for pk in [notification("u"), alerts("u"), sent("u", start, "email").0] {
+        for pk in [
+            notification("u"),
+            alerts("u"),
+            forecasts("u"),
+            sent("u", start, "email").0,
+        ] {
             assert_eq!(subject_of(&pk), Some(Subject::User("u")), "{pk}");
         }
         for pk in [
