@@ -8,11 +8,11 @@ CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
 	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job \
-	-p reconcile-job
+	-p reconcile-job -p analytics-refresh-job
 
 .PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
 	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ErasureJob \
-	build-ReconcileJob functions
+	build-ReconcileJob build-AnalyticsRefreshJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -46,6 +46,9 @@ build-ErasureJob: functions
 
 build-ReconcileJob: functions
 	install -m 755 $(BUILT)/reconcile-job $(ARTIFACTS_DIR)/bootstrap
+
+build-AnalyticsRefreshJob: functions
+	install -m 755 $(BUILT)/analytics-refresh-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --release --locked $(FUNCTIONS)

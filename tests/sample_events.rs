@@ -77,5 +77,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }

@@ -6,6 +6,7 @@ mod aggregates;
 mod alerts;
 mod alerts_api;
 mod analytics_api;
+mod analytics_refresh;
 mod audit_log;
 mod bad_input;
 mod batches;

@@ -25,8 +25,8 @@ use crate::{
     error::failed,
     hour::Series,
     item::{Item, Reader, at, int, s},
-    keys,
-    mutation::{MutationRecord, Transacted},
+    keys::{self, Owner},
+    mutation::{MutationRecord, ONLY, Transacted},
     reservation::{Reservation, ReservationQuery},
     subscription::Target,
 };
@@ -136,7 +136,34 @@ impl ForecastQuery {
     }
 }
 
+/// The id of the forecast that is made of a series on some day by a schedule.
+pub fn daily_id(owner: &Owner, metric: &str, day: DateTime<Utc>) -> String {
+    let day = day.format("%Y-%m-%d").to_string();
+    keys::derived_id("fct", &[&owner.pk(), metric, &day])
+}
+
 impl Store {
+    /// The metrics of an owner that something happened of since an instant; leases always, whose records say.
+    pub async fn metrics_in_use(
+        &self,
+        owner: &Owner,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Metric>, StoreError> {
+        let mut found = Vec::new();
+        for metric in self.metrics_all(now).await?.all() {
+            let in_use = match metric.kind {
+                Kind::Lease => true,
+                Kind::Sum | Kind::Gauge => {
+                    let last = self.last_event_at(owner, &metric.metric_type).await?;
+                    last.is_some_and(|last| last >= since)
+                }
+            };
+            found.extend(in_use.then(|| metric.clone()));
+        }
+        Ok(found)
+    }
+
     /// What is known of an owner's usage of a metric, and of the periods until `until`. None if there is no such
     /// subscription.
     pub async fn outlook(
@@ -265,6 +292,20 @@ impl Store {
             items.push(self.put_record(record, forecast.created_at).await?);
         }
         Ok(self.transact("forecast_put", items).await? == Transacted::Done)
+    }
+
+    /// Writes a forecast whose id says its day; false if there is one of this id: made again it stays as it is.
+    pub async fn forecast_put_daily(&self, forecast: &StoredForecast) -> Result<bool, StoreError> {
+        // The key of a forecast begins with its instant: what keeps the id from being used again is an item of its own.
+        let id = Item::from([
+            ("pk".into(), s(keys::locator(&forecast.id))),
+            ("sk".into(), s(ONLY)),
+            ("user_id".into(), s(&forecast.user_id)),
+            ("subscription_id".into(), s(&forecast.subscription_id)),
+            ("expires_at".into(), int((forecast.created_at + LIFE).timestamp())),
+        ]);
+        let items = vec![self.put_new(forecast.to_item())?, self.put_new(id)?];
+        Ok(self.transact("forecast_put_daily", items).await? == Transacted::Done)
     }
 
     /// A user's forecasts, newest first, and the sort key to go on from if there may be more.

@@ -203,6 +203,9 @@ pub const METRICS: &str = "CFG#metrics";
 /// The item that says how far the nightly reconciliation is.
 pub const RECONCILIATION: &str = "CFG#reconcile";
 
+/// The item that says how far the daily refresh of forecasts is.
+pub const ANALYTICS_REFRESH: &str = "CFG#analytics_refresh";
+
 /// The partition of the newest version of each plan, by its id.
 pub const PLANS: &str = "PLANS";
 
