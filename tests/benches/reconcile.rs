@@ -14,6 +14,7 @@ use metering_domain::{
     ids::{event_id_from_bits, fingerprint},
     metric::find_built_in,
 };
+use metering_store::reconcile_pass::Totals;
 use metering_store::{
     Store,
     event::{Details, Draft, Source},
@@ -58,7 +59,12 @@ async fn store_of(users: u32) {
         let mut night: Value = serde_json::from_str(&answer).expect("JSON");
         while night["more"] == json!(true) {
             client.drain().await;
-            let item = client.store().pass_get().await.expect("a read").expect("a pass");
+            let item = client
+                .store()
+                .pass_get::<Totals>()
+                .await
+                .expect("a read")
+                .expect("a pass");
             night = json!(item.totals);
             night["more"] = json!(!item.done);
         }

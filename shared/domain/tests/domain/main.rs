@@ -6,6 +6,7 @@ mod bucket;
 mod charge;
 mod division;
 mod forecast;
+mod forecast_scores;
 mod ids;
 mod instant;
 mod number;
