@@ -68,13 +68,7 @@ impl Idle {
     /// Calls a function that is stopped before (even) or after (odd) one of its requests; none if it
     /// ended before.
     pub async fn stopped(&self, function: &'static str, event: &str, wait: usize) -> Option<Stopped> {
-        let gate = Arc::new(Gate::default());
-        let held = gate.clone();
-        let wire = Wire::new(move |call: &Call| match (call.number == wait / 2, wait % 2) {
-            (false, _) => Fate::Pass,
-            (true, 0) => Fate::HoldBefore(held.clone()),
-            (true, _) => Fate::HoldAfter(held.clone()),
-        });
+        let (wire, gate) = Wire::stopping(wait);
         let instance = Arc::new(
             self.client
                 .stack

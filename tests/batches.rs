@@ -1,6 +1,6 @@
 //! Many events in one request: each counted once, in order, whatever happens to the request.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
     books::Books,
     support::{Answer, Client, SERVICE},
     unreliable::faulty,
-    wire::{Fate, Gate, Wire},
+    wire::Wire,
 };
 
 const BATCH: &str = "/api/v1/usage/track/batch";
@@ -235,13 +235,7 @@ async fn wherever_a_batch_stops_the_same_again_completes_it() {
                 event("c", "api_calls", 7),
                 event("d", OCR, 2),
             ];
-            let gate = Arc::new(Gate::default());
-            let held = Arc::clone(&gate);
-            let wire = Wire::new(move |call| match call.number == wait / 2 {
-                false => Fate::Pass,
-                true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&held)),
-                true => Fate::HoldAfter(Arc::clone(&held)),
-            });
+            let (wire, gate) = Wire::stopping(wait);
             let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
             let base = instance.url();
             let stopped = send_to(&client, &base, &events);

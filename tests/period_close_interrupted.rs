@@ -213,13 +213,7 @@ async fn an_admission_under_way_is_in_exactly_one_statement() {
             let user = format!("u-{metric}-{wait}");
             let id = used(client, &user).await;
             now(client, "2026-04-02T00:00:00Z").await;
-            let gate = Arc::new(Gate::default());
-            let held = Arc::clone(&gate);
-            let wire = Wire::new(move |call| match call.number == wait / 2 {
-                false => Fate::Pass,
-                true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&held)),
-                true => Fate::HoldAfter(Arc::clone(&held)),
-            });
+            let (wire, gate) = Wire::stopping(wait);
             let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
             let (base, body) = (instance.url(), event(&user, metric, "7", "k", "2026-03-31T12:00:00Z"));
             let stopped = client.track_at(&base, body.clone());

@@ -42,16 +42,6 @@ fn event(user: &str, metric: &str, key: &str) -> Value {
     json!({"user_id": user, "metric_type": metric, "metric_value": 1, "idempotency_key": key})
 }
 
-/// A wire that holds a request before (even) or after (odd) its nth exchange with the engine.
-fn held(gate: &Arc<Gate>, wait: usize) -> Wire {
-    let gate = Arc::clone(gate);
-    Wire::new(move |call| match call.number == wait / 2 {
-        false => Fate::Pass,
-        true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&gate)),
-        true => Fate::HoldAfter(Arc::clone(&gate)),
-    })
-}
-
 struct Case<'a> {
     client: &'a Client,
     change: Change,
@@ -72,11 +62,8 @@ impl<'a> Case<'a> {
             assert_eq!(tracked.status, 201, "{tracked:?}");
         }
         client.track(event(&user, OCR, "ocr")).await;
-        let gate = Arc::new(Gate::default());
-        let instance = client
-            .stack
-            .instance(Some(held(&gate, wait).http_client()))
-            .expect("an instance");
+        let (wire, gate) = Wire::stopping(wait);
+        let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
         Self {
             client,
             change,
@@ -235,8 +222,7 @@ async fn an_admission_under_way_counts_before_or_after_a_renewal() {
             if born {
                 client.track(event(&user, API_CALLS, "first")).await;
             }
-            let gate = Arc::new(Gate::default());
-            let wire = held(&gate, wait);
+            let (wire, gate) = Wire::stopping(wait);
             let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
             let base = instance.url();
             let stopped = client.track_at(&base, event(&user, API_CALLS, "k"));

@@ -113,13 +113,7 @@ impl<'a> Case<'a> {
                 made.body["id"].as_str().expect("an id").to_owned()
             }
         };
-        let gate = Arc::new(Gate::default());
-        let held = Arc::clone(&gate);
-        let wire = Wire::new(move |call| match call.number == wait / 2 {
-            false => Fate::Pass,
-            true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&held)),
-            true => Fate::HoldAfter(Arc::clone(&held)),
-        });
+        let (wire, gate) = Wire::stopping(wait);
         let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
         Self {
             client,

@@ -20,6 +20,7 @@ mod forecasts;
 mod gauges;
 mod imports;
 mod interrupted;
+mod leases;
 mod metric_types;
 mod openapi;
 mod over_admission;

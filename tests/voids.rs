@@ -1,8 +1,6 @@
 //! Events taken back: once, whoever asks however often; never of a closed period, a gauge or a final
 //! hour; and the books are exact wherever a call stops.
 
-use std::sync::Arc;
-
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     after_the_write::Idle,
     support::{ADMIN, Answer, Client, SERVICE},
-    wire::{Fate, Gate, Wire},
+    wire::Wire,
 };
 
 const API_CALLS: &str = "api_calls";
@@ -204,13 +202,7 @@ async fn wherever_a_void_stops_its_retry_does_it_once() {
 
 /// Whether a void waits so often; then it was stopped there, sent again, and went on.
 async fn holds(client: &Client, id: &str, key: Option<&str>, wait: usize) -> bool {
-    let gate = Arc::new(Gate::default());
-    let shut = Arc::clone(&gate);
-    let wire = Wire::new(move |call| match call.number == wait / 2 {
-        false => Fate::Pass,
-        true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&shut)),
-        true => Fate::HoldAfter(Arc::clone(&shut)),
-    });
+    let (wire, gate) = Wire::stopping(wait);
     let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
     let send = async |base: &str| {
         let mut headers = vec![

@@ -166,6 +166,19 @@ impl Wire {
         }))
     }
 
+    /// A wire that stops before (even) or after (odd) its nth request, n being half of `wait`, until the
+    /// gate is opened.
+    pub fn stopping(wait: usize) -> (Self, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        let held = Arc::clone(&gate);
+        let wire = Self::new(move |call| match call.number == wait / 2 {
+            false => Fate::Pass,
+            true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&held)),
+            true => Fate::HoldAfter(Arc::clone(&held)),
+        });
+        (wire, gate)
+    }
+
     /// The client that the SDK is given.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Scripted {

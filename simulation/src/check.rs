@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     engine::{number, text},
-    ledger::{Ledger, Reported, Told},
+    ledger::{Ledger, Reported, Reserved, Told},
     wire::held,
     workload::{DOCUMENTS, STORAGE, STRICT},
     world::World,
@@ -204,29 +204,14 @@ impl Tables {
                 .events
                 .iter()
                 .filter(|event| text(event, "resource_id") == resource);
-            let events: Vec<&Value> = events.collect();
-            let why = match (one.committed, events.as_slice()) {
-                (_, [_, _, ..]) => "two events",
-                (Some((_, true)), []) => "its commit was acknowledged and is not there",
-                (None, [_]) => "nobody committed it",
-                (Some((actual, _)), [event]) if number(event, "v") != actual => "another quantity is used",
-                _ => continue,
-            };
-            wrong.push(format!("{resource}: {why}: {one:?} {events:?}"));
-        }
-        // Once a commit is decided, somebody carries it out.
-        let ids: BTreeSet<&str> = self.events.iter().map(|event| text(event, "resource_id")).collect();
-        for record in self
-            .records
-            .iter()
-            .filter(|record| text(record, "state") == "committed")
-        {
-            let resource = text(record, "resource_id");
-            let told = ledger.reserved().into_iter().enumerate();
-            let told = told.filter(|(number, _)| format!("rsv-{number}") == resource);
-            let told = told.filter_map(|(_, one)| one.committed).any(|(_, told)| told);
-            if told && !ids.contains(resource) {
-                wrong.push(format!("a commit was decided and is not there: {record}"));
+            let used: Vec<Decimal> = events.map(|event| number(event, "v")).collect();
+            if let Some(why) = undecided(one, &used) {
+                wrong.push(format!("{resource}: {why}: {one:?}, used {used:?}"));
+            }
+            let records = self.records.iter();
+            let committed = records.filter(|record| text(record, "state") == "committed");
+            if one.released && committed.clone().any(|record| text(record, "resource_id") == resource) {
+                wrong.push(format!("{resource} was released and is committed: {one:?}"));
             }
         }
     }
@@ -324,10 +309,35 @@ impl Tables {
         self.statements.iter().map(|one| text(one, "id").to_owned()).collect()
     }
 
-    /// Counters that hold something.
-    pub fn holding(&self) -> Vec<String> {
-        let holding = self.counters.iter().filter(|counter| held(counter) != Decimal::ZERO);
-        holding.map(Value::to_string).collect()
+    /// How many events there are.
+    pub fn events_left(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Statements that were there before and are not as they were.
+    pub fn statements_changed(&self, before: &Self) -> Vec<String> {
+        let billed = |one: &Value| (text(one, "id").to_owned(), one["lines"].clone());
+        let now: BTreeMap<String, Value> = self.statements.iter().map(billed).collect();
+        let changed = before.statements.iter().map(billed);
+        let changed = changed.filter(|(id, lines)| now.get(id) != Some(lines));
+        changed
+            .map(|(id, lines)| format!("the statement {id} was {lines}, now {:?}", now.get(&id)))
+            .collect()
+    }
+}
+
+/// What is wrong with what became of a reservation.
+fn undecided(one: &Reserved, used: &[Decimal]) -> Option<&'static str> {
+    let is_told_twice = one.committed.windows(2).any(|pair| pair[0] != pair[1]);
+    match used {
+        _ if is_told_twice => Some("two quantities were acknowledged"),
+        _ if one.released && !one.committed.is_empty() => Some("it was released and committed"),
+        [_, _, ..] => Some("two events"),
+        [] if !one.committed.is_empty() => Some("its commit was acknowledged and is not there"),
+        [_] if one.released => Some("it was released and is used"),
+        [own] if !one.asked.contains(own) => Some("nobody committed that"),
+        [own] if one.committed.first().is_some_and(|told| told != own) => Some("another quantity is used"),
+        _ => None,
     }
 }
 
@@ -341,7 +351,7 @@ fn check_denials(ledger: &Ledger, wrong: &mut Vec<String>) {
         });
         let used: Decimal = used.map(|one| one.value).sum();
         let holding = reserved.iter().filter(|one| {
-            let is_over = one.to_ms < start && one.committed.is_none();
+            let is_over = one.to_ms < start && one.committed.is_empty();
             one.user == denial.user && one.metric == denial.metric && one.from_ms <= end && !is_over
         });
         let holding: Decimal = holding.map(|one| one.quantity).sum();

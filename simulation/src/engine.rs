@@ -6,8 +6,10 @@ use std::sync::Arc;
 use dynoxide::{
     Database, DynoxideError,
     actions::{
-        describe_table::DescribeTableRequest, get_records::GetRecordsRequest,
+        describe_table::DescribeTableRequest,
+        get_records::GetRecordsRequest,
         get_shard_iterator::GetShardIteratorRequest,
+        update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -61,6 +63,15 @@ impl Engine {
         let database = Database::memory_with_clock(time)?;
         for table in tables {
             database.create_table(serde_json::from_value(table.create_request())?)?;
+            if let Some(attribute) = &table.expiry {
+                database.update_time_to_live(UpdateTimeToLiveRequest {
+                    table_name: table.name.clone(),
+                    time_to_live_specification: TimeToLiveSpecification {
+                        attribute_name: attribute.clone(),
+                        enabled: true,
+                    },
+                })?;
+            }
         }
         Ok(Self(database))
     }

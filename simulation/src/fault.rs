@@ -29,6 +29,8 @@ pub enum Fault {
     Doubled,
     /// The request arrives when its sender has given it up.
     LandsLate,
+    /// The sender dies while the request is on its way; it arrives minutes later.
+    Orphaned,
     /// A transaction on the same item is under way.
     TransactionConflict,
     /// A transaction met another one on one item, beside an unmet condition on another.
@@ -63,7 +65,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Throttled,
         Self::ServerError,
         Self::Reset,
@@ -72,6 +74,7 @@ impl Fault {
         Self::AnswerDelayed,
         Self::Doubled,
         Self::LandsLate,
+        Self::Orphaned,
         Self::TransactionConflict,
         Self::ConflictBesideCondition,
         Self::TransactionInProgress,
@@ -94,6 +97,7 @@ impl Fault {
         match self {
             Self::Throttled | Self::ServerError | Self::Reset => 6,
             Self::Timeout | Self::AnswerDelayed | Self::LandsLate => 3,
+            Self::Orphaned => 6,
             Self::AnswerLost | Self::Doubled => 8,
             Self::TransactionConflict => 25,
             Self::ConflictBesideCondition => 500,
@@ -113,6 +117,22 @@ impl Fault {
     }
 }
 
+/// Faults that a run does without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Without(u32);
+
+impl Without {
+    /// These, and another one.
+    pub fn and(self, fault: Fault) -> Self {
+        Self(self.0 | 1 << fault as u32)
+    }
+
+    /// Whether it is one of them.
+    pub fn has(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u32) != 0
+    }
+}
+
 /// How often each fault happened.
 pub type Fired = BTreeMap<Fault, u64>;
 
@@ -120,15 +140,17 @@ pub type Fired = BTreeMap<Fault, u64>;
 #[derive(Debug)]
 pub struct Faults {
     dice: Dice,
+    without: Without,
     on: AtomicBool,
     fired: Mutex<Fired>,
 }
 
 impl Faults {
-    /// Faults that are drawn with these dice; off at first.
-    pub fn new(dice: Dice) -> Self {
+    /// Faults that are drawn with these dice, but for some; off at first.
+    pub fn new(dice: Dice, without: Without) -> Self {
         Self {
             dice,
+            without,
             on: AtomicBool::new(false),
             fired: Mutex::default(),
         }
@@ -139,9 +161,11 @@ impl Faults {
         self.on.store(on, Ordering::Relaxed);
     }
 
-    /// Whether a fault happens at this chance; counted if it does.
+    /// Whether a fault happens at this chance; counted if it does. What a run does without is drawn all
+    /// the same, so that nothing else changes until it would have happened.
     pub fn happens(&self, fault: Fault) -> bool {
-        let happens = self.on.load(Ordering::Relaxed) && self.dice.happens(fault.per_mille());
+        let drawn = self.on.load(Ordering::Relaxed) && self.dice.happens(fault.per_mille());
+        let happens = drawn && !self.without.has(fault);
         if happens {
             self.count(fault);
         }

@@ -46,7 +46,7 @@ pub struct Reported {
 }
 
 /// A reservation that a client made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Reserved {
     /// Whose.
     pub user: String,
@@ -58,10 +58,12 @@ pub struct Reserved {
     pub from_ms: u128,
     /// When it was decided, or the run ended.
     pub to_ms: u128,
-    /// The quantity that a commit was asked for, and whether it was told to be recorded.
-    pub committed: Option<(Decimal, bool)>,
-    /// The event's id, once told.
-    pub usage_id: Option<String>,
+    /// The quantities that commits were asked for.
+    pub asked: Vec<Decimal>,
+    /// The quantities that commits were told to be recorded: all the same.
+    pub committed: Vec<Decimal>,
+    /// Whether a release was told to be done.
+    pub released: bool,
     /// Its id, once told.
     pub id: Option<String>,
 }

@@ -175,6 +175,46 @@ pub const ALL: &[Mutation] = &[
         }),
     },
     Mutation {
+        name: "an attempt is given up without a tombstone",
+        seed: 0,
+        bug: Bug::Answer(|operation, body| {
+            let gives_up = expression(body, "UpdateExpression").contains("ADD abandoned :attempt");
+            (operation == "UpdateItem" && gives_up).then(|| serde_json::json!({}))
+        }),
+    },
+    Mutation {
+        name: "an expired hold is freed without asking its reservation",
+        seed: 0,
+        bug: Bug::Answer(|operation, body| {
+            let asks = expression(body, "UpdateExpression").contains("held_until = if_not_exists");
+            (operation == "UpdateItem" && asks).then(|| serde_json::json!({}))
+        }),
+    },
+    Mutation {
+        name: "a reservation is decided twice",
+        seed: 0,
+        bug: Bug::Request(|operation, body| waive(operation, body, "RSV#", "#state = :held")),
+    },
+    Mutation {
+        name: "an event is taken back twice",
+        seed: 0,
+        bug: Bug::Request(|operation, body| {
+            let mut after = body.clone();
+            let items = after["TransactItems"]
+                .as_array_mut()
+                .filter(|_| operation == "TransactWriteItems")?;
+            let is_flag = |item: &Value| text(&item["Update"]["Key"], "pk").starts_with("EVT#");
+            let flag = items.iter_mut().find(|item| is_flag(item))?;
+            flag["Update"] = tautology(&flag["Update"])?;
+            for item in items.iter_mut() {
+                item["Put"]
+                    .as_object_mut()
+                    .and_then(|put| put.remove("ConditionExpression"));
+            }
+            Some(after)
+        }),
+    },
+    Mutation {
         name: "a reset leaves what is pending",
         seed: 3,
         bug: Bug::Request(|operation, body| {

@@ -35,6 +35,8 @@ struct Queue {
     visibility_ms: u128,
     redrive: Option<(String, u32)>,
     messages: Vec<Message>,
+    /// The bodies of all that was ever sent.
+    sent: Vec<String>,
 }
 
 /// All queues of a run.
@@ -54,6 +56,7 @@ impl Queues {
                 visibility_ms: queue.visibility.as_millis(),
                 redrive: redrive.map(|redrive| (redrive.queue.clone(), redrive.receives_max)),
                 messages: Vec::new(),
+                sent: Vec::new(),
             };
             (queue.name.clone(), own)
         });
@@ -78,6 +81,7 @@ impl Queues {
         let copies = if faults.happens(Fault::MessageDoubled) { 2 } else { 1 };
         let mut all = self.all();
         if let Some(queue) = all.get_mut(queue) {
+            queue.sent.push(body.to_owned());
             for _ in 0..copies {
                 queue.messages.push(Message {
                     id: id.clone(),
@@ -90,6 +94,14 @@ impl Queues {
             }
         }
         id
+    }
+
+    /// The bodies of all that was ever sent to a queue.
+    pub fn sent(&self, queue: &str) -> Vec<String> {
+        self.all()
+            .get(queue)
+            .map(|queue| queue.sent.clone())
+            .unwrap_or_default()
     }
 
     /// Messages for a worker, hidden from others meanwhile.

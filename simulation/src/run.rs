@@ -1,6 +1,6 @@
 //! One run: a seed becomes a world, users, faults, and a verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
@@ -10,15 +10,19 @@ use crate::{
     check::Tables,
     client::{Call, Client},
     dice::Dice,
-    fault::Fired,
+    fault::{Fault, Fired, Without},
     ledger::Ledger,
     mutation::Mutation,
-    workload::{DOCUMENTS, LOOSE, STORAGE, STRICT, User, start},
+    workload::{DOCUMENTS, LOOSE, SESSIONS, STORAGE, STRICT, User, start},
     world::{Failure, World},
 };
 
 /// How many things each actor does.
 const TURNS: u64 = 10;
+/// How many runs in a thousand go on until all events are gone.
+const EXPIRING: u64 = 250;
+/// For how long events are kept.
+const RETAINED_DAYS: i64 = 90;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct Options {
     pub mutation: Option<Mutation>,
     /// How many things each actor does, if fewer than usual: a failing run is shrunk by it.
     pub turns: Option<u64>,
+    /// Faults that do not happen in it: a failing run is shrunk by them.
+    pub without: Without,
 }
 
 /// Runs a seed.
@@ -56,7 +62,7 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, Failure> {
 async fn play(seed: u64, options: Options) -> Result<Outcome, Failure> {
     let dice = Dice::of(seed ^ 0x5eed);
     let (start, zone) = start(dice.bits());
-    let world = World::new(seed, start, options.mutation).await?;
+    let world = World::new(seed, start, options.mutation, options.without).await?;
     let client = Client {
         world: Arc::clone(&world),
         dice: dice.fork(),
@@ -110,11 +116,70 @@ async fn rest(client: &Client, users: &[User], wrong: &mut Vec<String>) {
             .map(|body| format!("a dead letter: {body}")),
     );
     published(client, &tables, wrong);
+    reconciled(client, wrong).await;
+    wrong.extend(
+        world
+            .wire
+            .drifts()
+            .into_iter()
+            .map(|found| format!("drift was found: {found}")),
+    );
+    if client.dice.happens(EXPIRING) {
+        expired(client, users, &tables, wrong).await;
+    }
+}
+
+/// Reconciliation finds nothing.
+async fn reconciled(client: &Client, wrong: &mut Vec<String>) {
+    let found = client.world.invoke("ReconcileJob", &json!({})).await;
+    client.world.settle().await;
+    let is_good = |found: &Value| {
+        let nothing = ["drifted", "aggregate_drifted", "thresholds_raised", "failed"];
+        nothing.iter().all(|name| found[name] == json!(0)) && found["more"] == json!(false)
+    };
+    if !found.as_ref().is_ok_and(is_good) {
+        wrong.push(format!("reconciliation found {found:?}"));
+    }
+}
+
+/// Three months later all events are gone. Whatever asks for their aggregates again then, and whatever
+/// is due, takes nothing away.
+async fn expired(client: &Client, users: &[User], tables: &Tables, wrong: &mut Vec<String>) {
+    let world = &client.world;
+    let mut before = Vec::new();
+    for user in users {
+        before.push(aggregated(client, user).await);
+    }
+    world
+        .pass(Duration::from_secs(1), TimeDelta::days(RETAINED_DAYS + 5))
+        .await;
+    if let Err(error) = world.wire.engine.sweep() {
+        wrong.push(format!("nothing expires: {error}"));
+    }
+    for body in world.wire.queues.sent("AggregationQueue") {
+        world.wire.queues.send("AggregationQueue", &body, 0, &world.wire.faults);
+    }
+    let closed = world.invoke("LifecycleJob", &Value::Null).await;
+    if let Err(error) = closed {
+        wrong.push(format!("periods are not closed after three months: {error}"));
+    }
+    world.settle().await;
+    let after = Tables::read(world);
+    if after.events_left() > 0 {
+        wrong.push(format!("{} events stay after three months", after.events_left()));
+    }
+    for (user, before) in users.iter().zip(before) {
+        let now = aggregated(client, user).await;
+        if now != before {
+            wrong.push(format!("{}: aggregates were {before:?}, now {now:?}", user.id));
+        }
+    }
+    wrong.extend(after.statements_changed(tables));
 }
 
 /// Whatever is left can be reserved: no hold that expired is in the way.
 async fn room(client: &Client, user: &User, wrong: &mut Vec<String>) {
-    for metric in [STRICT, STORAGE] {
+    for metric in [STRICT, STORAGE, SESSIONS] {
         let path = format!("/quotas?user_id={}&metric_type={metric}", user.id);
         let quota = client.persist(&Call::get(path)).await.body["quotas"][0].clone();
         let left: Decimal = quota["available"].to_string().parse().unwrap_or_default();
@@ -136,9 +201,23 @@ async fn room(client: &Client, user: &User, wrong: &mut Vec<String>) {
 
 /// Aggregates are what the events say.
 async fn aggregates(client: &Client, user: &User, tables: &Tables, wrong: &mut Vec<String>) {
+    for (metric, said) in aggregated(client, user).await {
+        let true_total = tables.total(&user.id, &user.subscription, metric);
+        if said != true_total {
+            wrong.push(format!(
+                "{metric} of {}: aggregates say {said}, events {true_total}",
+                user.id
+            ));
+        }
+    }
+}
+
+/// What aggregates say of a user's metrics in all.
+async fn aggregated(client: &Client, user: &User) -> Vec<(&'static str, Decimal)> {
     let now = client.world.time.now();
     let text = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let (from, to) = (text(now - TimeDelta::days(60)), text(now + TimeDelta::days(2)));
+    let (from, to) = (text(now - TimeDelta::days(170)), text(now + TimeDelta::days(2)));
+    let mut all = Vec::new();
     for metric in [STRICT, LOOSE, DOCUMENTS, "document_pages", STORAGE] {
         let path = format!(
             "/aggregations/{metric}?user_id={}&subscription_id={}&from={from}&to={to}&limit=200",
@@ -151,14 +230,9 @@ async fn aggregates(client: &Client, user: &User, tables: &Tables, wrong: &mut V
             STORAGE => buckets.last().map(value).unwrap_or_default(),
             _ => buckets.iter().map(value).sum(),
         };
-        let true_total = tables.total(&user.id, &user.subscription, metric);
-        if said != true_total {
-            wrong.push(format!(
-                "{metric} of {}: aggregates say {said}, events {true_total}",
-                user.id
-            ));
-        }
+        all.push((metric, said));
     }
+    all
 }
 
 /// Every statement was published.
@@ -178,16 +252,52 @@ fn published(client: &Client, tables: &Tables, wrong: &mut Vec<String>) {
     }
 }
 
-/// The fewest turns with which a seed fails.
-pub fn shrink(seed: u64, options: Options) -> Result<Option<u64>, Failure> {
+/// How little it takes for a seed to fail.
+#[derive(Debug)]
+pub struct Shrunk {
+    /// How many things each actor does.
+    pub turns: u64,
+    /// The faults that it takes.
+    pub faults: Vec<Fault>,
+    /// The options that say so.
+    pub options: Options,
+}
+
+impl fmt::Display for Shrunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} turns and these faults are enough: {:?}", self.turns, self.faults)
+    }
+}
+
+/// Shrinks a failing seed: first to the fewest turns, then to the faults without any of which it is good.
+pub fn shrink(seed: u64, options: Options) -> Result<Shrunk, Failure> {
+    let fails = |options: Options| -> Result<bool, Failure> { Ok(!run(seed, options)?.wrong.is_empty()) };
+    let mut least = options;
     for turns in 1..TURNS {
         let fewer = Options {
             turns: Some(turns),
             ..options
         };
-        if !run(seed, fewer)?.wrong.is_empty() {
-            return Ok(Some(turns));
+        if fails(fewer)? {
+            least = fewer;
+            break;
         }
     }
-    Ok(None)
+    let mut faults = Vec::new();
+    for fault in Fault::ALL {
+        let fewer = Options {
+            without: least.without.and(fault),
+            ..least
+        };
+        if fails(fewer)? {
+            least = fewer;
+        } else {
+            faults.push(fault);
+        }
+    }
+    Ok(Shrunk {
+        turns: least.turns.unwrap_or(TURNS),
+        faults,
+        options: least,
+    })
 }

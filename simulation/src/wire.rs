@@ -28,15 +28,24 @@ use crate::{
     dice::Dice,
     engine::{Answer, Engine, number, text},
     fault::{Fault, Faults},
+    life::Life,
     mutation::Mutation,
     queues::Queues,
     time::{Time, sleep_ms},
 };
 
 /// No process waits so long for an answer.
-const NEVER_MS: u64 = 30_000;
+pub(crate) const NEVER_MS: u64 = 30_000;
 /// The longest time for which an index shows nothing new.
 const LAG_MS_MAX: u64 = 600_000;
+/// After how long a request arrives whose sender gave it up.
+const LATE_MS: (u64, u64) = (1_000, 20_000);
+/// After how long one arrives whose sender died: what it left behind is stale by then.
+const ORPHANED_MS: (u64, u64) = (50_000, 200_000);
+/// Its two looks at an index are seconds apart: that it lags longer is beyond what it can see.
+const SEES_ALL: &str = "ReconcileJob";
+/// Where a pass of reconciliation notes what it found.
+const RECONCILIATION: &str = "CFG#reconcile";
 
 /// The key of an item: table, partition and sort key.
 type Key = (String, String, String);
@@ -81,9 +90,11 @@ struct Watched {
     strict: BTreeSet<String>,
     /// By how much some were above their caps at most.
     above: BTreeMap<(String, String), Decimal>,
+    /// What passes of reconciliation said to have found.
+    drifts: BTreeSet<String>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -126,6 +137,11 @@ impl Wire {
         locked(&self.watched).above.clone()
     }
 
+    /// Passes of reconciliation that found a counter that was not what its events say.
+    pub fn drifts(&self) -> BTreeSet<String> {
+        locked(&self.watched).drifts.clone()
+    }
+
     /// How many writes there were: while it stays, no stream has anything new.
     pub fn written(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
@@ -139,7 +155,7 @@ impl Wire {
         sleep_ms(self.dice.between(1, 8)).await;
         let operation = target.rsplit('.').next().unwrap_or_default();
         let (answer, fault) = match target.split_once('_').or_else(|| target.split_once('.')) {
-            Some(("DynamoDB", _)) => Self::dynamodb(&self, operation, body.clone()).await,
+            Some(("DynamoDB", _)) => Self::dynamodb(&self, who, operation, body.clone()).await,
             _ => self.elsewhere(&target, request.uri(), &body).await,
         };
         let fault = fault.map_or_else(String::new, |fault| format!("{fault:?}"));
@@ -160,9 +176,11 @@ impl Wire {
 
     async fn dynamodb(
         self: &Arc<Self>,
+        who: &str,
         operation: &str,
         body: Value,
     ) -> (Result<Answer, ConnectorError>, Option<Fault>) {
+        let sees_all = who.starts_with(SEES_ALL);
         let mut chances = vec![
             Fault::Throttled,
             Fault::ServerError,
@@ -182,13 +200,22 @@ impl Wire {
                 Fault::TransactionInProgress,
             ]),
             "BatchGetItem" => chances.push(Fault::PartialBatch),
-            "Query" if body.get("IndexName").is_some() && !self.lags() => chances.push(Fault::IndexLag),
+            "Query" if is_of_index(operation, &body) && !sees_all && !self.lags() => chances.push(Fault::IndexLag),
             _ => {}
+        }
+        if Life::is_here() && matches!(operation, "PutItem" | "UpdateItem" | "TransactWriteItems") {
+            chances.push(Fault::Orphaned);
         }
         let fault = self.faults.first(&chances);
         let broken = || ConnectorError::io("the connection broke".into());
         let answer = match fault {
-            None => Ok(self.commit(operation, &body)),
+            None => {
+                let mut answer = self.commit(operation, &body);
+                if is_of_index(operation, &body) && !sees_all && self.lags() {
+                    self.behind(&body, &mut answer);
+                }
+                Ok(answer)
+            }
             Some(Fault::Throttled) => Ok(Answer::error(400, "ProvisionedThroughputExceededException")),
             Some(Fault::ServerError) => Ok(Answer::error(500, "InternalServerError")),
             Some(Fault::Reset) => Err(broken()),
@@ -225,18 +252,29 @@ impl Wire {
                 Ok(self.commit(operation, &body))
             }
             Some(Fault::LandsLate) => {
-                let (wire, operation) = (Arc::clone(self), operation.to_owned());
-                tokio::spawn(async move {
-                    sleep_ms(wire.dice.between(1_000, 20_000)).await;
-                    let landed = wire.commit(&operation, &body);
-                    wire.note(&format!("late {operation} {} {}", digest(&body), landed.status));
-                });
+                self.lands(operation, body, LATE_MS);
+                sleep_ms(NEVER_MS).await;
+                Err(broken())
+            }
+            Some(Fault::Orphaned) => {
+                self.lands(operation, body, ORPHANED_MS);
+                Life::end();
                 sleep_ms(NEVER_MS).await;
                 Err(broken())
             }
             Some(_) => Err(broken()),
         };
         (answer, fault)
+    }
+
+    /// Lets a request arrive later, when nobody waits for its answer.
+    fn lands(self: &Arc<Self>, operation: &str, body: Value, (from_ms, to_ms): (u64, u64)) {
+        let (wire, operation) = (Arc::clone(self), operation.to_owned());
+        tokio::spawn(async move {
+            sleep_ms(wire.dice.between(from_ms, to_ms)).await;
+            let landed = wire.commit(&operation, &body);
+            wire.note(&format!("late {operation} {} {}", digest(&body), landed.status));
+        });
     }
 
     /// Lets indexes show what there is.
@@ -261,9 +299,6 @@ impl Wire {
         };
         if operation == "TransactWriteItems" && answer.status == 400 {
             self.conflict_beside(&mut answer);
-        }
-        if operation == "Query" && body.get("IndexName").is_some() && self.lags() {
-            self.behind(body, &mut answer);
         }
         if !matches!(operation, "GetItem" | "Query" | "BatchGetItem") {
             self.writes.fetch_add(1, Ordering::Relaxed);
@@ -359,9 +394,21 @@ impl Wire {
         answer
     }
 
+    /// Looks at what a pass of reconciliation found so far.
+    fn look_at_pass(&self, pass: &Value) {
+        let totals: Value = serde_json::from_str(text(pass, "totals")).unwrap_or_default();
+        if totals["drifted"] != json!(0) {
+            let found = format!("{} {}: {totals}", text(pass, "id"), text(pass, "began_at"));
+            locked(&self.watched).drifts.insert(found);
+        }
+    }
+
     /// Looks at the counters that were written: what nobody may pass, nobody passed.
     fn look(&self, operation: &str, body: &Value) {
         for (table, pk, sk) in written(operation, body) {
+            if pk == RECONCILIATION {
+                self.look_at_pass(&self.item(&table, &pk, &sk));
+            }
             let Some((_, metric)) = sk.strip_prefix("CTR#").and_then(|rest| rest.split_once('#')) else {
                 continue;
             };
@@ -379,91 +426,11 @@ impl Wire {
             }
         }
     }
+}
 
-    async fn elsewhere(
-        &self,
-        target: &str,
-        uri: &str,
-        body: &Value,
-    ) -> (Result<Answer, ConnectorError>, Option<Fault>) {
-        let fault = self.faults.first(&[
-            Fault::Throttled,
-            Fault::ServerError,
-            Fault::Reset,
-            Fault::Timeout,
-            Fault::AnswerLost,
-            Fault::AnswerDelayed,
-            Fault::Doubled,
-        ]);
-        let broken = || ConnectorError::io("the connection broke".into());
-        let answer = match fault {
-            None => Ok(self.outside(target, uri, body)),
-            Some(Fault::Throttled) => Ok(Answer::error(400, "ThrottlingException")),
-            Some(Fault::ServerError) => Ok(Answer::error(500, "InternalFailure")),
-            Some(Fault::AnswerLost) => {
-                self.outside(target, uri, body);
-                Err(broken())
-            }
-            Some(Fault::AnswerDelayed) => {
-                self.outside(target, uri, body);
-                sleep_ms(NEVER_MS).await;
-                Err(broken())
-            }
-            Some(Fault::Doubled) => {
-                self.outside(target, uri, body);
-                Ok(self.outside(target, uri, body))
-            }
-            Some(Fault::Timeout) => {
-                sleep_ms(NEVER_MS).await;
-                Err(broken())
-            }
-            Some(_) => Err(broken()),
-        };
-        (answer, fault)
-    }
-
-    /// The other services.
-    fn outside(&self, target: &str, uri: &str, body: &Value) -> Answer {
-        let text = |name: &str| body[name].as_str().unwrap_or_default();
-        let queue = text("QueueUrl").rsplit('/').next().unwrap_or_default();
-        let seconds = |value: &Value| value.as_u64().unwrap_or(0);
-        let body = match target {
-            "AmazonSQS.SendMessage" => {
-                let id = self
-                    .queues
-                    .send(queue, text("MessageBody"), seconds(&body["DelaySeconds"]), &self.faults);
-                json!({"MessageId": id, "MD5OfMessageBody": ""})
-            }
-            "AmazonSQS.SendMessageBatch" => {
-                let entries = body["Entries"].as_array().cloned().unwrap_or_default();
-                let sent = entries.iter().map(|entry| {
-                    let text = entry["MessageBody"].as_str().unwrap_or_default();
-                    let id = self
-                        .queues
-                        .send(queue, text, seconds(&entry["DelaySeconds"]), &self.faults);
-                    json!({"Id": entry["Id"], "MessageId": id, "MD5OfMessageBody": ""})
-                });
-                json!({"Successful": sent.collect::<Vec<_>>(), "Failed": []})
-            }
-            "AmazonSQS.ChangeMessageVisibility" => {
-                self.queues
-                    .hide(queue, text("ReceiptHandle"), seconds(&body["VisibilityTimeout"]));
-                json!({})
-            }
-            "AWSEvents.PutEvents" => {
-                let entries = body["Entries"].as_array().cloned().unwrap_or_default();
-                let ids: Vec<Value> = entries.iter().map(|_| json!({"EventId": "simulated"})).collect();
-                locked(&self.outbox).extend(entries);
-                json!({"FailedEntryCount": 0, "Entries": ids})
-            }
-            _ if uri.contains("/v2/email/") => {
-                locked(&self.outbox).push(body.clone());
-                json!({"MessageId": "simulated"})
-            }
-            _ => return Answer::error(400, "UnknownOperationException"),
-        };
-        Answer { status: 200, body }
-    }
+/// Whether a request reads an index.
+fn is_of_index(operation: &str, body: &Value) -> bool {
+    operation == "Query" && body.get("IndexName").is_some()
 }
 
 /// A transaction that met another one on its first item.

@@ -1,6 +1,6 @@
 //! What happens in a run: users with subscriptions, and what is done to them, many things at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::join_all;
@@ -79,7 +79,9 @@ impl Client {
             let mut call = Call::post("/notification-settings", settings);
             call.method = "PUT";
             self.persist(&call).await;
-            self.world.wire.watch(&format!("SUB#{}", user.subscription), STRICT);
+            for metric in [STRICT, SESSIONS] {
+                self.world.wire.watch(&format!("SUB#{}", user.subscription), metric);
+            }
             users.push(user);
         }
         users
@@ -313,9 +315,7 @@ impl Client {
             quantity,
             from_ms: self.now_ms(),
             to_ms: u128::MAX,
-            committed: None,
-            usage_id: None,
-            id: None,
+            ..Reserved::default()
         });
         let ttl = *self.dice.pick(&[5, 60, 300]);
         let body = json!({"user_id": user.id, "subscription_id": user.subscription, "metric_type": metric,
@@ -331,11 +331,8 @@ impl Client {
                 span_ms: (made.sent_ms, self.now_ms()),
             });
         }
-        let Some(id) = made.body["id"]
-            .as_str()
-            .filter(|_| made.status == 201)
-            .map(str::to_owned)
-        else {
+        let made_id = made.body["id"].as_str().filter(|_| made.status == 201);
+        let Some(id) = made_id.map(str::to_owned) else {
             return;
         };
         self.ledger.decided(number, |known| known.id = Some(id.clone()));
@@ -344,44 +341,53 @@ impl Client {
             let renew = Call::post(format!("/reservations/{id}/renew"), json!({"ttl_seconds": 60}));
             self.persist(&renew).await;
         }
-        match self.dice.below(10) {
-            0..6 => self.commit(number, &id, quantity).await,
-            6..8 => {
-                let release = Call::post(format!("/reservations/{id}/release"), json!({}));
-                let reply = self.persist(&release).await;
-                if reply.status == 200 {
-                    self.ledger.decided(number, |known| known.to_ms = self.now_ms());
+        self.decide(number, &id, quantity).await;
+    }
+
+    /// Commits, releases, or both at once; sometimes twice, sometimes with two quantities. Or nobody
+    /// comes.
+    async fn decide(&self, number: usize, id: &str, quantity: Decimal) {
+        let (commits, releases) = match self.dice.below(20) {
+            0..7 => (1, 0),
+            7..12 => (2, 0),
+            12..15 => (0, 1),
+            15..17 => (1, 1),
+            _ => (0, 0),
+        };
+        let actual = || Decimal::from(self.dice.below(6)).min(quantity);
+        let first = actual();
+        let second = if self.dice.happens(500) { first } else { actual() };
+        let commits = [first, second].into_iter().take(commits);
+        let commits = join_all(commits.map(|actual| self.commit(number, id, actual)));
+        let releases = join_all((0..releases).map(|_| self.release(number, id)));
+        futures::future::join(commits, releases).await;
+    }
+
+    async fn commit(&self, number: usize, id: &str, actual: Decimal) {
+        self.ledger.decided(number, |known| known.asked.push(actual));
+        let body = json!({"quantity": actual.to_string()});
+        let reply = self
+            .persist(&Call::post(format!("/reservations/{id}/commit"), body))
+            .await;
+        if reply.status == 200 {
+            self.ledger.decided(number, |known| known.committed.push(actual));
+        } else if reply.status == 409 && reply.unanswered == 0 {
+            // Expired before anything was decided, or decided otherwise.
+            self.ledger.decided(number, |known| {
+                if known.asked.len() == 1 {
+                    known.to_ms = self.now_ms();
                 }
-            }
-            // Nobody comes.
-            _ => {}
+            });
         }
     }
 
-    /// Commits, sometimes twice at once.
-    async fn commit(&self, number: usize, id: &str, quantity: Decimal) {
-        let actual = Decimal::from(self.dice.below(6)).min(quantity);
-        self.ledger
-            .decided(number, |known| known.committed = Some((actual, false)));
-        let call = Call::post(
-            format!("/reservations/{id}/commit"),
-            json!({"quantity": actual.to_string()}),
-        );
-        let sends = (0..self.dice.between(1, 2)).map(|_| self.persist(&call));
-        for reply in join_all(sends).await {
-            if reply.status == 200 {
-                self.ledger.decided(number, |known| {
-                    known.committed = Some((actual, true));
-                    known.usage_id = reply.body["usage_id"].as_str().map(str::to_owned);
-                });
-            } else if reply.status == 409 && reply.unanswered == 0 {
-                // Expired before anything was decided.
-                self.ledger.decided(number, |known| {
-                    if known.committed.is_some_and(|(_, told)| !told) {
-                        known.to_ms = self.now_ms();
-                    }
-                });
-            }
+    async fn release(&self, number: usize, id: &str) {
+        let release = Call::post(format!("/reservations/{id}/release"), json!({}));
+        if self.persist(&release).await.status == 200 {
+            self.ledger.decided(number, |known| {
+                known.released = true;
+                known.to_ms = self.now_ms();
+            });
         }
     }
 
@@ -419,11 +425,13 @@ impl Client {
         };
         self.ledger.told(number, |one| one.voided.0 = true);
         let call = Call::post(format!("/events/{id}/void"), json!({"reason": "simulated"}));
-        let reply = self.persist(&call).await;
-        match reply.status {
-            200 => self.ledger.told(number, |one| one.voided.1 = true),
-            404 | 405 | 409 | 422 if reply.unanswered == 0 => self.ledger.told(number, |one| one.voided.0 = false),
-            _ => {}
+        let sends = if self.dice.happens(400) { 2 } else { 1 };
+        let replies = join_all((0..sends).map(|_| self.persist(&call))).await;
+        let is_refused = |reply: &Reply| matches!(reply.status, 404 | 405 | 409 | 422) && reply.unanswered == 0;
+        if replies.iter().any(|reply| reply.status == 200) {
+            self.ledger.told(number, |one| one.voided.1 = true);
+        } else if replies.iter().all(is_refused) {
+            self.ledger.told(number, |one| one.voided.0 = false);
         }
     }
 
@@ -461,12 +469,17 @@ impl Client {
 
     /// All clocks jump, and what is due then is done, twice at once.
     async fn jump(&self) {
-        self.world.wire.faults.count(Fault::ClockJump);
         let by = *self.dice.pick(&[-20, 30, 90, 3_600, 25 * 3_600]);
-        self.world.pass(Duration::from_millis(1), TimeDelta::seconds(by)).await;
-        if self.world.has("LifecycleJob") {
-            let closes = (0..2).map(|_| self.world.invoke("LifecycleJob", &Value::Null));
-            join_all(closes).await;
+        if self.world.wire.faults.happens(Fault::ClockJump) {
+            self.world.pass(Duration::from_millis(1), TimeDelta::seconds(by)).await;
+        }
+        let closes = (0..2).map(|_| self.world.invoke("LifecycleJob", &Value::Null));
+        join_all(closes).await;
+        if self.dice.happens(300) {
+            // Among all that happens it must not find what is not.
+            let event = json!({});
+            let looks = (0..2).map(|_| self.world.invoke("ReconcileJob", &event));
+            join_all(looks).await;
         }
     }
 
@@ -474,6 +487,3 @@ impl Client {
         self.persist(&Call::get(format!("/summary?user_id={}", user.id))).await;
     }
 }
-
-/// Shared by the run and its check.
-pub type Users = Arc<Vec<User>>;

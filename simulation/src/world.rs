@@ -26,7 +26,8 @@ use usage_local::template::{EMBEDDED, Function, Template};
 use crate::{
     dice::Dice,
     engine::{Engine, Position},
-    fault::{Fault, Faults},
+    fault::{Fault, Faults, Without},
+    life::Life,
     mutation::{Bug, Mutation},
     queues::Queues,
     time::{Place, Time, sleep, sleep_ms},
@@ -69,13 +70,18 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl World {
     /// A world in which nothing has happened yet, at `start`; no faults so far.
-    pub async fn new(seed: u64, start: DateTime<Utc>, mutation: Option<Mutation>) -> Result<Arc<Self>, Failure> {
+    pub async fn new(
+        seed: u64,
+        start: DateTime<Utc>,
+        mutation: Option<Mutation>,
+        without: Without,
+    ) -> Result<Arc<Self>, Failure> {
         let dice = Dice::of(seed);
         let time = Time::from(start);
         let template = Template::parse(EMBEDDED, &BTreeMap::new(), "http://queues")?;
         let engine = Engine::new(&template.tables, Arc::clone(&time))?;
         let queues = Queues::new(&template.queues, Arc::clone(&time), dice.fork());
-        let faults = Faults::new(dice.fork());
+        let faults = Faults::new(dice.fork(), without);
         let mut wire = Wire::new(engine, Arc::clone(&time), faults, queues, dice.fork());
         wire.mutation = mutation;
         let wire = Arc::new(wire);
@@ -137,12 +143,19 @@ impl World {
         if self.wire.faults.happens(Fault::Killed) {
             patience = Duration::from_millis(self.dice.between(1, KILLED_WITHIN_MS));
         }
-        let mut running = tokio::spawn(invoke(event.to_string()));
-        match tokio::time::timeout(patience, &mut running).await {
-            Ok(Ok(Ok(answer))) => serde_json::from_str(&answer).map_err(|error| error.to_string()),
-            Ok(Ok(Err(error))) => Err(error),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => {
+        let life = Life::default();
+        let mut running = tokio::spawn(life.clone().of(invoke(event.to_string())));
+        let answered = tokio::select! {
+            biased;
+            () = life.ended() => None,
+            ended = &mut running => Some(ended),
+            () = sleep(patience) => None,
+        };
+        match answered {
+            Some(Ok(Ok(answer))) => serde_json::from_str(&answer).map_err(|error| error.to_string()),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.to_string()),
+            None => {
                 running.abort();
                 Err("it was stopped".to_owned())
             }

@@ -55,8 +55,8 @@ fn every_seed_is_good_and_every_fault_happens() {
         own.iter()
             .for_each(|(fault, times)| *fired.entry(*fault).or_default() += times);
         if !wrong.is_empty() {
-            let turns = shrink(*seed, Options::default()).expect("it runs");
-            panic!("seed {seed} ({turns:?} turns are enough): {wrong:#?}");
+            let least = shrink(*seed, Options::default()).expect("it runs");
+            panic!("seed {seed}: {least}: {wrong:#?}");
         }
     }
     for fault in Fault::ALL {

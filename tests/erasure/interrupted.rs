@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Kept, erase, names_of};
 use crate::{
     support::{ADMIN, Client},
-    wire::{Fate, Gate, Wire},
+    wire::Wire,
 };
 
 /// More waits than a call has.
@@ -36,13 +36,7 @@ async fn holds(client: &Client, wait: usize) -> bool {
     let name = format!("user-{wait}");
     user(client, &name).await;
     assert_eq!(erase(client, &name).await.status, 202);
-    let gate = Arc::new(Gate::default());
-    let shut = Arc::clone(&gate);
-    let wire = Wire::new(move |call| match call.number == wait / 2 {
-        false => Fate::Pass,
-        true if wait.is_multiple_of(2) => Fate::HoldBefore(Arc::clone(&shut)),
-        true => Fate::HoldAfter(Arc::clone(&shut)),
-    });
+    let (wire, gate) = Wire::stopping(wait);
     let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
     let instance = Arc::new(instance);
     let own = Arc::clone(&instance);

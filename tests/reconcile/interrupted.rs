@@ -1,17 +1,11 @@
 //! A repair stopped at each of its waits, sent again, and the stopped one going on last of all; and
 //! two at once: one entry in the ledger, and the books exact.
 
-use std::sync::Arc;
-
 use futures::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 
 use super::*;
-use crate::{
-    books::Books,
-    support::count,
-    wire::{Call, Fate, Gate, Wire},
-};
+use crate::{books::Books, support::count, wire::Wire};
 
 /// More waits than any repair has.
 const WAITS_MAX: usize = 120;
@@ -43,13 +37,7 @@ async fn repaired_once(client: &Client, user: &str) {
 async fn holds(client: &Client, wait: usize) -> bool {
     let user = format!("u{wait}");
     damaged(client, &user).await;
-    let gate = Arc::new(Gate::default());
-    let held = gate.clone();
-    let wire = Wire::new(move |call: &Call| match (call.number == wait / 2, wait % 2) {
-        (false, _) => Fate::Pass,
-        (true, 0) => Fate::HoldBefore(held.clone()),
-        (true, _) => Fate::HoldAfter(held.clone()),
-    });
+    let (wire, gate) = Wire::stopping(wait);
     let instance = client.stack.instance(Some(wire.http_client())).expect("an instance");
     let base = instance.url();
     let stopped = repair(client, &base, &user);

@@ -172,13 +172,7 @@ async fn wherever_a_night_stops_its_message_goes_on_with_it() {
     let instance = client.stack.instance(None).expect("an instance");
     let mut stops = BTreeMap::new();
     for wait in 0..WAITS_MAX {
-        let gate = Arc::new(Gate::default());
-        let held = gate.clone();
-        let wire = Wire::new(move |call: &Call| match (call.number == wait / 2, wait % 2) {
-            (false, _) => Fate::Pass,
-            (true, 0) => Fate::HoldBefore(held.clone()),
-            (true, _) => Fate::HoldAfter(held.clone()),
-        });
+        let (wire, gate) = Wire::stopping(wait);
         let dying = Arc::new(client.stack.instance(Some(wire.http_client())).expect("an instance"));
         let own = dying.clone();
         let mut running = tokio::spawn(async move { invoke(&own, "{}".to_owned()).await });

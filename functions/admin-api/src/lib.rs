@@ -1,5 +1,6 @@
 //! The endpoints of administrators: subscriptions, overrides, resets, the ledger, reconciliation,
-//! statements, plans, metric types, API keys. Each change is written together with its audit entry.
+//! statements, plans, metric types, API keys, the audit log, all users and their usage, erasure. Each
+//! change is written together with its audit entry.
 
 mod adjustment;
 mod api_key;

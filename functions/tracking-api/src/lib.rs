@@ -1,5 +1,5 @@
 //! The endpoints that every service calls: track usage, reserve it, check a quota, see where one
-//! stands.
+//! stands; and the one by which an administrator takes an event back.
 
 mod cloud_event;
 mod document;

@@ -127,6 +127,7 @@ impl Store {
                 if found.kind == Kind::Lease {
                     return Ok(Decided::Lease);
                 }
+                let found = self.reservation_settled(found, order.now).await?;
                 let replayed = match order.replays(&found) {
                     Some(false) => return Ok(Decided::OtherRequest),
                     Some(true) => true,
@@ -135,7 +136,7 @@ impl Store {
                 let same = found.committed() == Some(actual.quantity.unwrap_or(found.quantity));
                 match found.state_at(order.now) {
                     State::Committed if same || replayed => (found, true, replayed),
-                    State::Expired => return self.reservation_expired(found, order.now).await.map(Decided::Expired),
+                    State::Expired => return Ok(Decided::Expired(found)),
                     State::Held => return Err(StoreError::busy("reservation_commit")),
                     State::Committed | State::Released => return Ok(Decided::Closed(found)),
                 }
@@ -166,15 +167,17 @@ impl Store {
                 if let Some(refused) = order.refused(&found) {
                     return Ok(refused);
                 }
+                let found = self.reservation_settled(found, order.now).await?;
                 match found.state_at(order.now) {
-                    State::Released => (found, true),
-                    State::Expired => (self.reservation_expired(found, order.now).await?, true),
+                    State::Released | State::Expired => (found, true),
                     State::Committed => return Ok(Decided::Closed(found)),
                     State::Held => return Err(StoreError::busy("reservation_release")),
                 }
             }
         };
-        self.hold_drop(&reservation, order.now).await?;
+        if reservation.state == State::Released {
+            self.hold_drop(&reservation, order.now).await?;
+        }
         let replayed = again && order.replays(&reservation) == Some(true);
         Ok(Decided::Done {
             reservation,
@@ -200,13 +203,9 @@ impl Store {
                 Some(Decided::Unknown) => return Ok(Renewed::Unknown),
                 Some(_) => return Ok(Renewed::Foreign),
             }
-            match found.state_at(order.now) {
-                State::Held => {}
-                State::Expired => {
-                    let expired = self.reservation_expired(Box::new(found), order.now).await?;
-                    return Ok(Renewed::Closed(expired));
-                }
-                State::Committed | State::Released => return Ok(Renewed::Closed(Box::new(found))),
+            let found = self.reservation_settled(Box::new(found), order.now).await?;
+            if found.state_at(order.now) != State::Held {
+                return Ok(Renewed::Closed(found));
             }
             let left = found.created_at + LIFE_MAX - order.now;
             if found.kind != Kind::Lease && ttl > left {
@@ -214,7 +213,7 @@ impl Store {
             }
             let after = Reservation {
                 held_until: order.now + ttl,
-                ..found.clone()
+                ..(*found).clone()
             };
             match self
                 .renew_record(&found, &after, answered(&after).as_ref(), order.now)
@@ -291,20 +290,25 @@ impl Store {
         }
     }
 
-    /// Notes that nobody came in time, and frees the room.
-    async fn reservation_expired(
+    /// One that expired is noted as such, and its room is freed, before anybody is told; what it is
+    /// then. The record decides: another instance, whose clock is behind, may have been faster.
+    async fn reservation_settled(
         &self,
-        mut found: Box<Reservation>,
+        found: Box<Reservation>,
         now: DateTime<Utc>,
     ) -> Result<Box<Reservation>, StoreError> {
-        if let Some(key) = CounterKey::parse(found.owner(), &found.counter)
-            && let Some(counter) = self.counter_get(&key).await?
-            && counter.holds.contains_key(&found.id)
-        {
-            self.holds_expire(&counter, now).await?;
+        if found.state_at(now) != State::Expired {
+            return Ok(found);
         }
-        found.state = State::Expired;
-        Ok(found)
+        if found.state == State::Held {
+            self.hold_fate(&found.id, found.held_until, now).await?;
+        }
+        let settled = self.reservation_get(&found.id).await?.map(Box::new);
+        let settled = settled.ok_or(StoreError::busy("reservation_settled"))?;
+        if settled.state == State::Expired {
+            self.hold_drop(&settled, now).await?;
+        }
+        Ok(settled)
     }
 
     /// One conditional update of the record. The quantity of a commit without one is the reserved.

@@ -58,7 +58,7 @@ pub(crate) enum Updated {
 }
 
 /// What the record says of an expired hold.
-enum Fate {
+pub(crate) enum Fate {
     Gone,
     Until(DateTime<Utc>),
     Committed(Box<Reservation>),
@@ -119,7 +119,12 @@ impl Store {
     /// What is to become of a hold that expired: its record is asked and, where it is undecided,
     /// decided. A hold whose maker has not written the record yet is given up, too; the note in the
     /// record's place refuses it afterwards.
-    async fn hold_fate(&self, id: &str, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<Fate, StoreError> {
+    pub(crate) async fn hold_fate(
+        &self,
+        id: &str,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Fate, StoreError> {
         let sent = self
             .dynamodb
             .update_item()
@@ -172,9 +177,14 @@ impl Store {
             };
             return self.holds_change(&key, change, now).await;
         }
+        self.hold_free(&key, &reservation.id, &hold).await
+    }
+
+    /// Takes a hold off a counter whose peaks it does not matter to, if it is there.
+    pub(crate) async fn hold_free(&self, key: &CounterKey, id: &String, hold: &Hold) -> Result<(), StoreError> {
         let mut parts = Parts::default();
-        parts.free([(&reservation.id, &hold)]);
-        self.parts_send("hold_drop", &key, parts).await.map(drop)
+        parts.free([(id, hold)]);
+        self.parts_send("hold_free", key, parts).await.map(drop)
     }
 
     /// Lets a hold count until another instant, if it is there: where a seal released it, there is

@@ -3,24 +3,23 @@
 //! Before, one transaction closed the period on its subscription, so that no counter of it can be born
 //! any more. Then each of its counters is sealed: no count begins on it. What is pending, of any age,
 //! is given up where its event is not there, so that its writer starts again on the current counter;
-//! holds are released.
+//! a commit's event is stored from its record. Holds are released, after commits that were decided and
+//! not carried out count on the counter that runs then.
 //!
 //! Sent twice or in parallel: each step is conditional on what it changes. Dies half-way: whoever
 //! comes next goes on from the beginning, see [`crate::billing`].
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
-use rust_decimal::Decimal;
 
 use crate::{
     Store, StoreError,
     count::{BACK_OFF_BASE, BACK_OFF_CEILING},
     counter::Counter,
     error::failed,
-    item::{n, s},
+    item::s,
     keys::{self, CounterKey, Owner},
     reservation::State,
-    resolve::is_unmet,
 };
 
 /// How often the counters of a period are looked at before somebody else must go on.
@@ -61,7 +60,7 @@ impl Store {
             if let Some(committed) = found.filter(|found| found.state == State::Committed) {
                 self.commit_finish(&committed, self.context.now()).await?;
             }
-            self.hold_release(&counter.key, reservation, hold.quantity).await?;
+            self.hold_free(&counter.key, reservation, hold).await?;
         }
         Ok(())
     }
@@ -82,27 +81,6 @@ impl Store {
             .await
             .map_err(|error| failed("mark_sealed", error))?;
         Counter::from_item(&sent.attributes.unwrap_or_default())
-    }
-
-    async fn hold_release(&self, key: &CounterKey, reservation: &str, quantity: Decimal) -> Result<(), StoreError> {
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(key.pk()))
-            .key("sk", s(key.sk()))
-            .update_expression("SET remaining = remaining + :quantity REMOVE holds.#reservation")
-            .condition_expression("attribute_exists(holds.#reservation)")
-            .expression_attribute_names("#reservation", reservation)
-            .expression_attribute_values(":quantity", n(quantity))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) if is_unmet(&error) => Ok(()),
-            Err(error) => Err(failed("hold_release", error)),
-        }
     }
 
     /// An owner's counters whose sort keys begin with this, strongly read.
