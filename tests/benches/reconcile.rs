@@ -14,10 +14,10 @@ use metering_domain::{
     ids::{event_id_from_bits, fingerprint},
     metric::find_built_in,
 };
-use metering_store::reconcile_pass::Totals;
 use metering_store::{
     Store,
     event::{Details, Draft, Source},
+    reconcile_pass::Totals,
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
