@@ -10,11 +10,11 @@ PROFILE ?= release
 BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/$(patsubst dev,debug,$(PROFILE))
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
 	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job \
-	-p reconcile-job
+	-p reconcile-job -p analytics-refresh-job
 
 .PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
 	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ErasureJob \
-	build-ReconcileJob functions
+	build-ReconcileJob build-AnalyticsRefreshJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -48,6 +48,9 @@ build-ErasureJob: functions
 
 build-ReconcileJob: functions
 	install -m 755 $(BUILT)/reconcile-job $(ARTIFACTS_DIR)/bootstrap
+
+build-AnalyticsRefreshJob: functions
+	install -m 755 $(BUILT)/analytics-refresh-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --profile $(PROFILE) --locked $(FUNCTIONS)

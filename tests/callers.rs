@@ -76,6 +76,12 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         usage(read, "GET events?user_id=u", Value::Null),
         usage(read, "GET aggregations/api_calls?user_id=u", Value::Null),
         usage(read, "GET trends/api_calls?user_id=u", Value::Null),
+        usage(
+            read,
+            "POST forecast",
+            json!({"user_id": "u", "metric_type": "api_calls"}),
+        ),
+        usage(read, "GET forecasts?user_id=u", Value::Null),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
         usage(Needs::Write, "POST reservations", reservation),
         usage(read, "GET reservations?user_id=u", Value::Null),
@@ -267,6 +273,13 @@ pub struct Made {
 impl Made {
     pub async fn start(client: &Client) -> Self {
         let user = client.token(json!({"user_id": "u"})).await;
+        // Usage of as many days as a forecast needs.
+        for days in [8, 1] {
+            let at = client.now() - chrono::TimeDelta::days(days);
+            let body = json!({"user_id": "u", "metric_type": "api_calls", "metric_value": 1, "timestamp": at, "backfill": true});
+            assert_eq!(client.track(body).await.status, 201);
+        }
+        client.drain().await;
         let mut reservations = Vec::new();
         for name in ["HELD", "USED", "FREED"] {
             let body = json!({"metric_type": "api_calls", "quantity": 1});

@@ -17,6 +17,7 @@ use metering_domain::{
 use metering_store::{
     Store,
     event::{Details, Draft, Source},
+    reconcile_pass::Totals,
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -58,7 +59,12 @@ async fn store_of(users: u32) {
         let mut night: Value = serde_json::from_str(&answer).expect("JSON");
         while night["more"] == json!(true) {
             client.drain().await;
-            let item = client.store().pass_get().await.expect("a read").expect("a pass");
+            let item = client
+                .store()
+                .pass_get::<Totals>()
+                .await
+                .expect("a read")
+                .expect("a pass");
             night = json!(item.totals);
             night["more"] = json!(!item.done);
         }

@@ -71,6 +71,7 @@ impl Lived {
         lived.by_other_ways(client, user).await;
         lived.be_administered(client, user, subscription).await;
         client.drain().await;
+        lived.be_forecast(client, user, subscription).await;
         lived.note_ids(client, user).await;
         lived
     }
@@ -110,6 +111,16 @@ impl Lived {
         let history = (now - chrono::TimeDelta::days(30)).to_rfc3339();
         let history = json!({"timestamp": history, "idempotency_key": "history", "subscription_id": subscription});
         self.track(client, event(user, "llm_operations", 4, &history)).await;
+    }
+
+    async fn be_forecast(&mut self, client: &Client, user: &str, subscription: &str) {
+        let body = json!({"user_id": user, "subscription_id": subscription, "metric_type": "llm_operations"});
+        let last = json!({"subscription_id": subscription, "idempotency_key": "last"});
+        self.track(client, event(user, "llm_operations", 1, &last)).await;
+        client.drain().await;
+        let made = client.post("/api/v1/usage/forecast", SERVICE, body).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        self.names.insert(made.body["id"].as_str().expect("an id").to_owned());
     }
 
     async fn be_told(&mut self, client: &Client, user: &str, subscription: &str) {

@@ -48,6 +48,7 @@ pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> 
         "AlertJob" => alert_job::handler(app),
         "AlertsApi" => api(&app, alerts_api::router),
         "AnalyticsApi" => api(&app, analytics_api::router),
+        "AnalyticsRefreshJob" => analytics_refresh_job::handler(app),
         "ErasureJob" => erasure_job::handler(app),
         "IngestJob" => ingest_job::handler(app),
         "LifecycleJob" => lifecycle_job::handler(app),

@@ -1,5 +1,5 @@
 //! The rules of usage metering as pure functions: quantities, identities, plans, quotas, billing
-//! periods, aggregates, trends.
+//! periods, aggregates, trends, forecasts.
 //!
 //! Every crate of the system may depend on this one. It depends on no other and knows nothing of
 //! storage, HTTP, AWS, logging, configuration or the clock: `now` is always an argument. Nothing here
@@ -11,6 +11,7 @@
 pub mod address;
 pub mod aggregate;
 pub mod alert;
+pub mod forecast;
 pub mod ids;
 pub mod metric;
 pub mod number;

@@ -20,6 +20,7 @@ pub const VARIABLES: &[&str] = &[
     "EVENT_BUS_NAME",
     "MAIL_SENDER",
     "RECONCILE_QUEUE_URL",
+    "ANALYTICS_REFRESH_QUEUE_URL",
     "STAGE",
 ];
 
@@ -43,6 +44,7 @@ pub struct Config {
     event_bus_name: Option<String>,
     mail_sender: Option<String>,
     reconcile_queue_url: Option<String>,
+    analytics_refresh_queue_url: Option<String>,
     stage: Option<String>,
 }
 
@@ -91,6 +93,7 @@ impl Config {
             event_bus_name: optional("EVENT_BUS_NAME"),
             mail_sender: optional("MAIL_SENDER"),
             reconcile_queue_url: optional("RECONCILE_QUEUE_URL"),
+            analytics_refresh_queue_url: optional("ANALYTICS_REFRESH_QUEUE_URL"),
             stage: optional("STAGE"),
         })
     }
@@ -150,6 +153,11 @@ impl Config {
         needed(&self.reconcile_queue_url, "RECONCILE_QUEUE_URL")
     }
 
+    /// The queue by which a refresh of forecasts goes on.
+    pub fn analytics_refresh_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.analytics_refresh_queue_url, "ANALYTICS_REFRESH_QUEUE_URL")
+    }
+
     /// What this deployment is for; its measures are told apart by it.
     pub fn stage(&self) -> Result<String, ConfigError> {
         needed(&self.stage, "STAGE")
@@ -190,6 +198,7 @@ mod tests {
             (empty.event_bus_name(), "EVENT_BUS_NAME"),
             (empty.mail_sender(), "MAIL_SENDER"),
             (empty.reconcile_queue_url(), "RECONCILE_QUEUE_URL"),
+            (empty.analytics_refresh_queue_url(), "ANALYTICS_REFRESH_QUEUE_URL"),
             (empty.stage(), "STAGE"),
         ] {
             assert_eq!(missing.expect_err("missing").0, name);

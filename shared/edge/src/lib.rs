@@ -9,6 +9,7 @@ pub mod cloud_event;
 pub mod config;
 pub mod cursor;
 pub mod fields;
+pub mod forecast;
 pub mod idempotency;
 mod jwks;
 pub mod lambda;

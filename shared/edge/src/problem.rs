@@ -48,6 +48,8 @@ pub enum Code {
     BelowZero,
     /// What it is about is final.
     Sealed,
+    /// Too little is known to say something.
+    InsufficientData,
     /// Too little is left.
     QuotaExceeded,
     /// The counter has as many holds as it can.
@@ -112,6 +114,11 @@ impl Code {
                 "Level would fall below 0",
             ),
             Self::Sealed => ("sealed", StatusCode::UNPROCESSABLE_ENTITY, "Hour is final"),
+            Self::InsufficientData => (
+                "insufficient_data",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Too little is known",
+            ),
             Self::ReservationClosed => (
                 "reservation_closed",
                 StatusCode::CONFLICT,

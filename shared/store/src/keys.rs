@@ -203,6 +203,9 @@ pub const METRICS: &str = "CFG#metrics";
 /// The item that says how far the nightly reconciliation is.
 pub const RECONCILIATION: &str = "CFG#reconcile";
 
+/// The item that says how far the daily refresh of forecasts is.
+pub const ANALYTICS_REFRESH: &str = "CFG#analytics_refresh";
+
 /// The partition of the newest version of each plan, by its id.
 pub const PLANS: &str = "PLANS";
 
@@ -242,6 +245,13 @@ pub fn alerts(user_id: &str) -> String {
 /// The user whose alerts a partition holds.
 pub fn alerts_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(ALERTS)
+}
+
+const FORECASTS: &str = "FCT#";
+
+/// The partition of a user's forecasts, by their creation.
+pub fn forecasts(user_id: &str) -> String {
+    format!("{FORECASTS}{user_id}")
 }
 
 const STATEMENTS: &str = "STM#";
@@ -354,7 +364,7 @@ pub fn subject_of(pk: &str) -> Option<Subject<'_>> {
     let (kind, rest) = pk.split_once('#')?;
     match kind {
         "SUB" => Some(Subject::Subscription(rest)),
-        "NONE" | "NTF" | "ALR" | "SNT" | "STM" => Some(Subject::User(rest)),
+        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" => Some(Subject::User(rest)),
         "LED" => subject_of(rest),
         "HRS" | "DAY" => subject_of_series(rest),
         "CDN" => subject_of(rest.splitn(3, '#').nth(2)?),
@@ -466,7 +476,12 @@ mod tests {
             }
             assert_eq!(subject_of_series(&owner.events_ix_pk("api_calls")), Some(whose));
         }
-        for pk in [notification("u"), alerts("u"), sent("u", start, "email").0] {
+        for pk in [
+            notification("u"),
+            alerts("u"),
+            forecasts("u"),
+            sent("u", start, "email").0,
+        ] {
             assert_eq!(subject_of(&pk), Some(Subject::User("u")), "{pk}");
         }
         for pk in [

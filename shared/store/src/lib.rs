@@ -27,6 +27,7 @@ pub mod erasure_sweep;
 pub mod error;
 pub mod event;
 pub mod event_list;
+pub mod forecast;
 pub mod gauge;
 pub mod hold;
 pub mod hold_check;

@@ -1,5 +1,5 @@
-//! A pass of reconciliation over all users: how far it is and what it found, so that it goes on in
-//! slices.
+//! A pass over all users, of reconciliation or of another job: how far it is and what it found, so that
+//! it goes on in slices.
 //!
 //! Each step is written if the pass is still as the writer knew it: of two workers on one pass the
 //! slower one stops. Dies half-way: the step that was not written is done again. A new pass takes the
@@ -7,7 +7,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Store, StoreError,
@@ -40,9 +40,22 @@ pub struct Totals {
     pub failed: u64,
 }
 
+/// What a pass adds up, and where it is noted how far it is.
+pub trait Work: Serialize + DeserializeOwned + Default + Send + Sync {
+    /// The key of the item: one of [`crate::keys`].
+    const KEY: &'static str;
+    /// What names of such passes begin with.
+    const PREFIX: &'static str;
+}
+
+impl Work for Totals {
+    const KEY: &'static str = RECONCILIATION;
+    const PREFIX: &'static str = "rec";
+}
+
 /// A pass.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pass {
+pub struct Pass<W = Totals> {
     /// Its name.
     pub id: String,
     /// When it began.
@@ -58,17 +71,17 @@ pub struct Pass {
     /// Whether all are done.
     pub done: bool,
     /// What it found.
-    pub totals: Totals,
+    pub totals: W,
 }
 
-impl Pass {
+impl<W: Work> Pass<W> {
     fn to_item(&self) -> Result<Item, StoreError> {
         let totals = serde_json::to_string(&self.totals).map_err(|error| StoreError::Refused {
             operation: "pass_put",
             source: Box::new(error),
         })?;
         let mut item = Item::from([
-            ("pk".into(), s(RECONCILIATION)),
+            ("pk".into(), s(W::KEY)),
             ("sk".into(), s(ONLY)),
             ("id".into(), s(&self.id)),
             ("began_at".into(), at(self.began_at)),
@@ -83,7 +96,7 @@ impl Pass {
     }
 
     fn from_item(item: &Item) -> Result<Self, StoreError> {
-        let read = Reader::new(item, "reconciliation");
+        let read = Reader::new(item, "pass");
         Ok(Self {
             id: read.text("id")?,
             began_at: read.instant("began_at")?,
@@ -99,22 +112,22 @@ impl Pass {
 
 impl Store {
     /// The pass that runs, or ran last.
-    pub async fn pass_get(&self) -> Result<Option<Pass>, StoreError> {
-        let item = self.state_get("pass_get", RECONCILIATION, ONLY).await?;
+    pub async fn pass_get<W: Work>(&self) -> Result<Option<Pass<W>>, StoreError> {
+        let item = self.state_get("pass_get", W::KEY, ONLY).await?;
         item.as_ref().map(Pass::from_item).transpose()
     }
 
     /// Begins a new pass, whatever became of the last one.
-    pub async fn pass_begin(&self, now: DateTime<Utc>) -> Result<Pass, StoreError> {
+    pub async fn pass_begin<W: Work>(&self, now: DateTime<Utc>) -> Result<Pass<W>, StoreError> {
         let pass = Pass {
-            id: self.context.id("rec"),
+            id: self.context.id(W::PREFIX),
             began_at: now,
             step: 0,
             writer: self.context.attempt(),
             after: None,
             tries: 0,
             done: false,
-            totals: Totals::default(),
+            totals: W::default(),
         };
         let put = self.dynamodb.put_item().table_name(&self.tables.state);
         put.set_item(Some(pass.to_item()?))
@@ -126,7 +139,7 @@ impl Store {
     }
 
     /// Writes the next step of a pass; none if another worker did, or another pass began.
-    pub async fn pass_step(&self, mut pass: Pass) -> Result<Option<Pass>, StoreError> {
+    pub async fn pass_step<W: Work>(&self, mut pass: Pass<W>) -> Result<Option<Pass<W>>, StoreError> {
         let known = pass.step;
         pass.step += 1;
         pass.writer = self.context.attempt();
@@ -150,7 +163,7 @@ impl Store {
                 };
                 if error.as_service_error().is_some_and(unmet) {
                     // Its own write, if only the answer was lost.
-                    let found = self.pass_get().await?;
+                    let found = self.pass_get::<W>().await?;
                     Ok(found.filter(|found| found.writer == pass.writer))
                 } else {
                     Err(failed("pass_step", error))

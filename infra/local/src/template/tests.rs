@@ -48,7 +48,8 @@ fn the_template_is_understood_to_the_end() {
             "AlertJob",
             "ErasureJob",
             "LifecycleJob",
-            "ReconcileJob"
+            "ReconcileJob",
+            "AnalyticsRefreshJob"
         ]
     );
     let handed = |mapping: &QueueMapping| {
@@ -73,7 +74,8 @@ fn the_template_is_understood_to_the_end() {
             ("IngestJob", "UsageEventsQueue"),
             ("AggregateJob", "AggregationQueue"),
             ("AlertJob", "AlertQueue"),
-            ("ReconcileJob", "ReconcileQueue")
+            ("ReconcileJob", "ReconcileQueue"),
+            ("AnalyticsRefreshJob", "AnalyticsRefreshQueue")
         ]
         .map(|(function, queue)| (function.to_owned(), queue.to_owned()))
     );

@@ -5,6 +5,8 @@ mod aggregate;
 mod bucket;
 mod charge;
 mod division;
+mod forecast;
+mod forecast_scores;
 mod ids;
 mod instant;
 mod number;
