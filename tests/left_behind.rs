@@ -199,6 +199,32 @@ async fn whoever_judges_the_counter_settles_it() {
     assert_eq!(alerts.body["alerts"].as_array().map(Vec::len), Some(2), "{alerts:?}");
 }
 
+/// A forecast begins with what the counters say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_settles_it() {
+    let left = Left::behind().await;
+    left.later(120).await;
+    for metric in [DOCUMENTS, STORAGE] {
+        let asked = json!({"user_id": "u", "metric_type": metric});
+        let answer = left.client.post("/api/v1/usage/forecast", SERVICE, asked).await;
+        // No hours were computed here.
+        assert_eq!(answer.body["code"], "insufficient_data", "{answer:?}");
+    }
+    assert_eq!(left.books().await.events(), 3);
+}
+
+/// So does the refresh of forecasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_of_forecasts_settles_it() {
+    let left = Left::behind().await;
+    left.later(120).await;
+    let refreshed = left
+        .invoke("AnalyticsRefreshJob", &json!({"detail-type": "Scheduled Event"}))
+        .await;
+    assert_eq!(refreshed["failed"], 0, "{refreshed}");
+    assert_eq!(left.books().await.events(), 3);
+}
+
 fn counter_sk(left: &Left) -> String {
     let start: chrono::DateTime<chrono::Utc> = left.period_start.parse().expect("an instant");
     format!("CTR#{}#{DOCUMENTS}", start.format("%Y-%m-%dT%H:%M:%S%.3fZ"))

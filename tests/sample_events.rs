@@ -22,9 +22,13 @@ fn expected(name: &str) -> [Value; 2] {
         "analytics-forecast.json" => same(status(422)),
         "check-quota.json" => same(status(200)),
         "track.json" => [status(201), status(200)],
-        "aggregate.json" | "alert.json" | "ingest.json" | "reconcile-goes-on.json" | "relay-usage.json" => {
-            same(json!({"batchItemFailures": []}))
-        }
+        "aggregate.json"
+        | "alert.json"
+        | "analytics-refresh-goes-on.json"
+        | "ingest.json"
+        | "reconcile-goes-on.json"
+        | "relay-usage.json" => same(json!({"batchItemFailures": []})),
+        "analytics-refresh-nightly.json" => same(json!({"more": false})),
         "alert-digests.json" => same(json!({"digests": 0})),
         "erasure.json" => same(json!({"users": 0, "finished": 0})),
         "lifecycle-hourly.json" => same(json!({"failed": 0, "more": false})),
@@ -61,5 +65,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 18);
+    assert_eq!(seen, 20);
 }

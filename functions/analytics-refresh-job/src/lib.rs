@@ -41,7 +41,7 @@ const TRIES_MAX: u64 = 3;
 /// A series is in use if something happened in it so lately.
 const IN_USE: TimeDelta = TimeDelta::days(7);
 /// What is counted for the alarm.
-const MEASURE: &str = "AnalyticsRefreshFailed";
+pub const MEASURE: &str = "AnalyticsRefreshFailed";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Pass = reconcile_pass::Pass<Totals>;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use reconcile_job::MEASURES;
-
 use super::{
     Findings, Subject,
     queues::dead_letters,
@@ -71,7 +69,8 @@ fn wanted(subject: &Subject<'_>) -> BTreeSet<String> {
     let streams = template.triggers.streams.iter();
     let streams = streams.map(|stream| format!("AWS/Lambda IteratorAge of FunctionName {}", stream.function));
     let depth = |queue: String| format!("AWS/SQS ApproximateNumberOfMessagesVisible of QueueName {queue}");
-    let measures = MEASURES.map(|measure| format!("UsageMetering {measure} of Stage StageName"));
+    let measures = reconcile_job::MEASURES.iter().chain([&analytics_refresh_job::MEASURE]);
+    let measures = measures.map(|measure| format!("UsageMetering {measure} of Stage StageName"));
     let api = ["AWS/ApiGateway 5xx of ApiId HttpApi".to_owned()];
     let dead = dead_letters(subject).into_iter().map(depth);
     functions
