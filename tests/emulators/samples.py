@@ -23,6 +23,7 @@ FUNCTIONS = {
     "alerts-list": "AlertsApi",
     "analytics-aggregations": "AnalyticsApi",
     "analytics-trends": "AnalyticsApi",
+    "analytics-forecast": "AnalyticsApi",
     "relay-usage": "RelayJob",
     "aggregate": "AggregateJob",
     "alert": "AlertJob",
@@ -31,6 +32,8 @@ FUNCTIONS = {
     "lifecycle-hourly": "LifecycleJob",
     "reconcile-goes-on": "ReconcileJob",
     "reconcile-nightly": "ReconcileJob",
+    "analytics-refresh-goes-on": "AnalyticsRefreshJob",
+    "analytics-refresh-nightly": "AnalyticsRefreshJob",
     "erasure": "ErasureJob",
 }
 

@@ -25,6 +25,7 @@ use std::{
 use serde_norway::Value;
 use usage_local::template::Template;
 
+pub use alarms::measures;
 pub use samples::handed_to;
 pub use source::Source;
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use usage_deploy::cost::{AS_OF, Idle, following, table};
+use usage_deploy::{
+    cost::{AS_OF, Idle, following, table},
+    lint::measures,
+};
 use usage_local::template::{EMBEDDED, Template};
 
 /// Hours of a month.
@@ -54,7 +57,7 @@ fn idle() -> Idle {
     Idle {
         queues: u32::try_from(triggers.queues.len()).expect("few"),
         alarms: u32::try_from(alarms).expect("few"),
-        measures: u32::try_from(reconcile_job::MEASURES.len()).expect("few"),
+        measures: u32::try_from(measures().count()).expect("few"),
         runs: runs.sum(),
     }
 }

@@ -8,6 +8,13 @@ use super::{
     source::{Resource, references, referred},
 };
 
+/// What functions count by themselves, for alarms.
+pub fn measures() -> impl Iterator<Item = &'static str> {
+    reconcile_job::MEASURES
+        .into_iter()
+        .chain([analytics_refresh_job::MEASURE])
+}
+
 /// What an alarm says of how it is judged.
 const JUDGED: [&str; 6] = [
     "AlarmDescription",
@@ -69,8 +76,7 @@ fn wanted(subject: &Subject<'_>) -> BTreeSet<String> {
     let streams = template.triggers.streams.iter();
     let streams = streams.map(|stream| format!("AWS/Lambda IteratorAge of FunctionName {}", stream.function));
     let depth = |queue: String| format!("AWS/SQS ApproximateNumberOfMessagesVisible of QueueName {queue}");
-    let measures = reconcile_job::MEASURES.iter().chain([&analytics_refresh_job::MEASURE]);
-    let measures = measures.map(|measure| format!("UsageMetering {measure} of Stage StageName"));
+    let measures = measures().map(|measure| format!("UsageMetering {measure} of Stage StageName"));
     let api = ["AWS/ApiGateway 5xx of ApiId HttpApi".to_owned()];
     let dead = dead_letters(subject).into_iter().map(depth);
     functions
