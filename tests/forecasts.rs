@@ -1,6 +1,8 @@
 //! Forecasts as callers see them: totals, periods and costs to the digit where usage leaves no doubt, whose they are,
 //! what is too little, and that asking again with a key is asking once.
 
+#![expect(clippy::float_arithmetic, reason = "forecasts are statistics")]
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
