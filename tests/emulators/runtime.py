@@ -116,9 +116,9 @@ def release(checks, built, folder, local, whole):
 
 def table(rows):
     """Prints what was measured; this machine does other things beside."""
-    print(f"\n  {'function':<14} {'build':<8} {'init':>9} {'warm p50':>9} {'resident':>9}  called with")
+    print(f"\n  {'function':<20} {'build':<8} {'init':>9} {'warm p50':>9} {'resident':>9}  called with")
     for name, build, init, latency, memory, sample in rows:
-        print(f"  {name:<14} {build:<8} {init:6.1f} ms {latency:6.2f} ms {memory:6.1f} MB  {sample}")
+        print(f"  {name:<20} {build:<8} {init:6.1f} ms {latency:6.2f} ms {memory:6.1f} MB  {sample}")
 
 
 if __name__ == "__main__":
