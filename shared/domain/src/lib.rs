@@ -1,5 +1,5 @@
 //! The rules of usage metering as pure functions: quantities, identities, plans, quotas, billing
-//! periods, aggregates, trends, forecasts.
+//! periods, aggregates, trends, forecasts, anomalies.
 //!
 //! Every crate of the system may depend on this one. It depends on no other and knows nothing of
 //! storage, HTTP, AWS, logging, configuration or the clock: `now` is always an argument. Nothing here
@@ -11,9 +11,11 @@
 pub mod address;
 pub mod aggregate;
 pub mod alert;
+pub mod anomaly;
 pub mod forecast;
 pub mod ids;
 pub mod metric;
+mod named;
 pub mod number;
 pub mod period;
 pub mod plan;

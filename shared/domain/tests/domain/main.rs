@@ -2,6 +2,8 @@
 
 mod address;
 mod aggregate;
+mod anomaly;
+mod anomaly_stream;
 mod bucket;
 mod charge;
 mod division;
