@@ -183,14 +183,6 @@ pub const ALL: &[Mutation] = &[
         }),
     },
     Mutation {
-        name: "an expired hold is freed without asking its reservation",
-        seed: 164,
-        bug: Bug::Answer(|operation, body| {
-            let asks = expression(body, "UpdateExpression").contains("held_until = if_not_exists");
-            (operation == "UpdateItem" && asks).then(|| serde_json::json!({}))
-        }),
-    },
-    Mutation {
         name: "a reservation is decided twice",
         seed: 0,
         bug: Bug::Request(|operation, body| waive(operation, body, "RSV#", "#state = :held")),
