@@ -307,9 +307,12 @@ impl Tables {
         self.statements.iter().map(|one| text(one, "id").to_owned()).collect()
     }
 
-    /// How many events there are.
-    pub fn events_left(&self) -> usize {
-        self.events.len()
+    /// How many of the events that were there before are still there. A commit that was decided is
+    /// never given up for its age: its event may be written later.
+    pub fn events_left(&self, before: &Self) -> usize {
+        let key = |event: &Value| text(event, "pk").to_owned();
+        let known: BTreeSet<String> = before.events.iter().map(key).collect();
+        self.events.iter().filter(|event| known.contains(&key(event))).count()
     }
 
     /// Statements that were there before and are not as they were.
