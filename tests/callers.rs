@@ -82,6 +82,13 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
             json!({"user_id": "u", "metric_type": "api_calls"}),
         ),
         usage(read, "GET forecasts?user_id=u", Value::Null),
+        usage(
+            read,
+            "POST anomalies/detect?user_id=u&metric_type=api_calls",
+            Value::Null,
+        ),
+        usage(read, "GET anomalies?user_id=u", Value::Null),
+        usage(admin, "PATCH anomalies/ANOMALY", json!({"status": "investigating"})),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
         usage(Needs::Write, "POST reservations", reservation),
         usage(read, "GET reservations?user_id=u", Value::Null),
@@ -266,6 +273,7 @@ fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
 pub struct Made {
     threshold: String,
     endpoint: String,
+    anomaly: String,
     /// Reservations that the user made: for each what is done to it, and its id.
     reservations: Vec<(&'static str, String)>,
 }
@@ -289,6 +297,7 @@ impl Made {
         Self {
             threshold: Self::threshold(client).await,
             endpoint: Self::endpoint(client).await,
+            anomaly: client.anomaly("u", 40).await,
             reservations,
         }
     }
@@ -312,7 +321,8 @@ impl Made {
     pub fn named(&self, path: &str) -> String {
         let path = path
             .replace("THRESHOLD", &self.threshold)
-            .replace("ENDPOINT", &self.endpoint);
+            .replace("ENDPOINT", &self.endpoint)
+            .replace("ANOMALY", &self.anomaly);
         let named = |path: String, (name, id): &(&str, String)| path.replace(name, id);
         self.reservations.iter().fold(path, named)
     }

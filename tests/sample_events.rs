@@ -17,7 +17,7 @@ fn expected(name: &str) -> [Value; 2] {
         "admin-create-subscription.json" => same(status(201)),
         "alerts-create-threshold.json" => same(status(201)),
         "alerts-list.json" => same(status(200)),
-        "analytics-aggregations.json" | "analytics-trends.json" => same(status(200)),
+        "analytics-aggregations.json" | "analytics-anomalies.json" | "analytics-trends.json" => same(status(200)),
         // There is no usage yet to forecast from.
         "analytics-forecast.json" => same(status(422)),
         "check-quota.json" => same(status(200)),
@@ -25,6 +25,7 @@ fn expected(name: &str) -> [Value; 2] {
         "aggregate.json"
         | "alert.json"
         | "analytics-refresh-goes-on.json"
+        | "anomaly.json"
         | "ingest.json"
         | "reconcile-goes-on.json"
         | "relay-usage.json" => same(json!({"batchItemFailures": []})),
@@ -65,5 +66,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 22);
 }

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use futures::{StreamExt as _, stream};
-use metering_domain::alert::{AlertStatus, AlertType, Severity};
+use metering_domain::{
+    alert::{AlertStatus, AlertType, Severity},
+    anomaly::{AnomalyType, Finding, Method as Found, Reason},
+    period::Period,
+};
 use metering_edge::aws::dynamodb_client;
 use metering_store::{
     Context, Store, Tables,
     alert::Alert,
+    anomaly::Anomaly,
     audit::{AuditQuery, AuditRecord},
     context::Source as _,
+    keys::Owner,
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -225,6 +231,36 @@ impl Client {
         change(&mut alert);
         let raised = self.store().alert_raise(&alert).await.expect("a write");
         assert!(raised, "the id is new");
+    }
+
+    /// Records an anomaly of the hour that began yesterday at this time; its id.
+    pub async fn anomaly(&self, user: &str, risk: u8) -> String {
+        let day = TimeDelta::days(1);
+        let start = self.now().duration_trunc(TimeDelta::hours(1)).expect("an hour") - day;
+        let finding = Finding {
+            anomaly_type: AnomalyType::Spike,
+            method: Found::Statistical,
+            window: Period {
+                start,
+                end: start + TimeDelta::hours(1),
+            },
+            is_daily: false,
+            observed: 161.into(),
+            expected: 100.into(),
+            expected_lower: 40.into(),
+            expected_upper: 160.into(),
+            confidence: 1.into(),
+            risk,
+            reasons: vec![Reason {
+                code: "z_score".to_owned(),
+                detail: "z = 3.05".to_owned(),
+                points: risk,
+            }],
+        };
+        let owner = Owner::None(user.to_owned());
+        let anomaly = Anomaly::new(user, &owner, "api_calls", finding, self.now());
+        let recorded = self.store().anomaly_record(&anomaly).await.expect("a write");
+        recorded.id
     }
 
     /// A request with a body or without one, and an idempotency key.

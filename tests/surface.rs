@@ -7,6 +7,7 @@ mod alerts;
 mod alerts_api;
 mod analytics_api;
 mod analytics_refresh;
+mod anomalies;
 mod audit_log;
 mod bad_input;
 mod batches;

@@ -78,12 +78,13 @@ impl Calls {
         for id in ["alr_seen", "alr_over"] {
             client.raise(id, "alerted", |_| {}).await;
         }
+        let found = json!({"id": client.anomaly("found", 70).await});
         Self {
             client,
             document: Document::committed(),
             user,
             seen: BTreeSet::new(),
-            answers: BTreeMap::new(),
+            answers: BTreeMap::from([("foundAnomaly".to_owned(), found)]),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Delivered twice, or in any order: it computes from what is stored. Dies half-way: its messages
 //! come again. An event that the index does not show yet: its message comes back, sooner at first.
-//! Each hour is computed once more a quarter of an hour after it changed.
+//! Each hour is computed once more a quarter of an hour after it changed, and its series is looked at for anomalies.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use metering_edge::{
     App,
     config::ConfigError,
     lambda::Invoke,
-    message::HourChanged,
+    message::{HourChanged, SeriesChanged},
     queue::{self, Message},
 };
 use metering_store::{
@@ -25,6 +25,8 @@ use metering_store::{
     notification::CustomThreshold,
 };
 
+/// A series is looked at so many seconds after its hours, that those of other batches are there, too.
+const LATER_S: i32 = 60;
 /// Hours that are computed at once.
 const WIDTH: usize = 8;
 /// How long after a change an hour is computed once more: the longest that a message may wait.
@@ -46,6 +48,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Job {
     app: Arc<App>,
     queue_url: String,
+    anomaly_queue_url: String,
 }
 
 /// An hour, and the messages that ask for it.
@@ -59,10 +62,22 @@ struct Asked {
     whole: bool,
 }
 
+impl Asked {
+    fn changed(&self) -> SeriesChanged {
+        SeriesChanged {
+            owner: self.series.owner.pk(),
+            user_id: self.user_id.clone(),
+            metric_type: self.series.metric_type.clone(),
+            gauge: self.series.gauge,
+        }
+    }
+}
+
 /// The function.
 pub fn handler(app: Arc<App>) -> Result<Invoke, ConfigError> {
     let job = Arc::new(Job {
         queue_url: app.config.aggregation_queue_url()?,
+        anomaly_queue_url: app.config.anomaly_queue_url()?,
         app,
     });
     Ok(Arc::new(move |event| {
@@ -84,7 +99,13 @@ impl Job {
             .map(|asked| self.hour(asked, &watched))
             .buffer_unordered(WIDTH);
         let mut days: BTreeMap<(Series, DateTime<Utc>), BTreeSet<usize>> = BTreeMap::new();
+        let mut settled: BTreeMap<SeriesChanged, BTreeSet<usize>> = BTreeMap::new();
         for (asked, done) in outcomes.collect::<Vec<_>>().await {
+            // An hour that is computed once more has settled: what is judged by it stays.
+            if done && asked.wanted.is_empty() {
+                let asking = asked.messages.iter().copied();
+                settled.entry(asked.changed()).or_default().extend(asking);
+            }
             if !done {
                 again.extend(asked.messages.iter().copied());
             }
@@ -94,6 +115,8 @@ impl Job {
         let days = stream::iter(days).map(|((series, day), asking)| self.day(series, day, asking));
         let failed: Vec<BTreeSet<usize>> = days.buffer_unordered(WIDTH).collect().await;
         again.extend(failed.into_iter().flatten());
+        // Last, so that whoever looks finds all of this batch.
+        again.extend(self.look_for_anomalies(settled).await);
         let mut ids = Vec::new();
         for index in again {
             let (client, message) = (&self.app.sqs, &messages[index]);
@@ -174,6 +197,26 @@ impl Job {
         let send = self.app.sqs.send_message().queue_url(&self.queue_url);
         send.message_body(body).delay_seconds(delay).send().await?;
         Ok(Some(now + SETTLE))
+    }
+
+    /// Has series looked at whose hours have settled; the messages that must come again if that failed.
+    async fn look_for_anomalies(&self, settled: BTreeMap<SeriesChanged, BTreeSet<usize>>) -> BTreeSet<usize> {
+        let mut again = BTreeSet::new();
+        for (changed, asking) in settled {
+            if let Err(error) = self.send_series(&changed).await {
+                let error: &dyn std::error::Error = &*error;
+                tracing::error!(error, "a series could not be passed on");
+                again.extend(asking);
+            }
+        }
+        again
+    }
+
+    async fn send_series(&self, changed: &SeriesChanged) -> Result<(), Failure> {
+        let send = self.app.sqs.send_message().queue_url(&self.anomaly_queue_url);
+        let body = serde_json::to_string(changed)?;
+        send.message_body(body).delay_seconds(LATER_S).send().await?;
+        Ok(())
     }
 
     /// Adds up a day; the messages that must come again if that failed.

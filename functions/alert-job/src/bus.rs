@@ -2,7 +2,7 @@
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use metering_edge::answer;
-use metering_store::{StoreError, alert::Alert, statement::StatementKey};
+use metering_store::{StoreError, alert::Alert, anomaly::AnomalyKey, statement::StatementKey};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,6 +12,8 @@ use crate::{
 
 /// Who says what this system puts on the bus.
 const SOURCE: &str = "usage-metering";
+/// The type of the event that says that an anomaly was found.
+const ANOMALY_DETECTED: &str = "usage.anomaly_detected";
 /// The type of the event that says that a period is closed.
 const PERIOD_CLOSED: &str = "usage.period_closed";
 
@@ -32,6 +34,16 @@ impl Job {
         })?;
         let detail = json!({"event_id": statement.id, "statement": answer::statement(&statement)});
         self.put(PERIOD_CLOSED, &detail).await
+    }
+
+    /// Puts an anomaly on the bus.
+    pub(crate) async fn publish_anomaly(&self, key: &AnomalyKey) -> Result<(), Failure> {
+        // Erased since.
+        let Some(anomaly) = self.app.store.anomaly_get(key).await? else {
+            return Ok(());
+        };
+        let detail = json!({"event_id": anomaly.id, "anomaly": answer::anomaly(&anomaly)});
+        self.put(ANOMALY_DETECTED, &detail).await
     }
 
     async fn put(&self, detail_type: &str, detail: &Value) -> Result<(), Failure> {

@@ -42,7 +42,8 @@ impl Job {
         }
         let settings = store.notification_get(Some(&alert.user_id)).await?;
         // The address, or the endpoint, was taken away since.
-        let Some(place) = place(way, &settings) else {
+        let administrators = self.app.config.administrator_email.as_deref();
+        let Some(place) = place(way, &settings, administrators) else {
             return Ok(false);
         };
         if alert.is_delivered(place.channel, &place.target) {
@@ -50,13 +51,16 @@ impl Job {
             self.mark_sent(&alert, &place).await?;
             return Ok(false);
         }
-        if let Some(why) = self.kept_back(&alert, &place, way).await? {
+        // Of administrators' mail nothing is kept back: each anomaly has one.
+        if *way != Way::Administrators
+            && let Some(why) = self.kept_back(&alert, &place, way).await?
+        {
             self.note(&alert, &place, attempt, Outcome::Suppressed, Some(why))
                 .await?;
             return Ok(false);
         }
         let tried = match way {
-            Way::Email => self.mail(&alert, &place.target).await?,
+            Way::Email | Way::Administrators => self.mail(&alert, &place.target).await?,
             Way::Sms => self.text(&alert, &place.target).await?,
             Way::Webhook(id) => self.post(&alert, &settings, id).await?,
             Way::Bus => Tried::Accepted,
@@ -135,7 +139,7 @@ impl Job {
 }
 
 /// Where a way leads at this moment.
-fn place(way: &Way, settings: &Notification) -> Option<Place> {
+fn place(way: &Way, settings: &Notification, administrators: Option<&str>) -> Option<Place> {
     let (channel, target) = match way {
         Way::Email => (Channel::Email, settings.email.clone()?),
         Way::Sms => (Channel::Sms, settings.phone.clone()?),
@@ -143,6 +147,7 @@ fn place(way: &Way, settings: &Notification) -> Option<Place> {
             let endpoint = settings.endpoints.get(id).filter(|endpoint| endpoint.enabled)?;
             (Channel::Webhook, endpoint.url.clone())
         }
+        Way::Administrators => (Channel::Email, administrators?.to_owned()),
         Way::Bus => return None,
     };
     Some(Place { channel, target })

@@ -1,5 +1,5 @@
-//! Tells people: each message of its queue is one alert by one way. Also puts statements on the event
-//! bus, judges counters again that could not be decided, and sends the digests of the day before, on a
+//! Tells people: each message of its queue is one alert by one way. Also puts statements and
+//! anomalies on the event bus, judges counters again that could not be decided, and sends the digests of the day before, on a
 //! schedule.
 //!
 //! Delivered twice: what an alert's list of attempts says was accepted is not sent again; a statement
@@ -26,6 +26,7 @@ use metering_edge::{
 use metering_store::{
     StoreError,
     alert::AlertKey,
+    anomaly::AnomalyKey,
     judge::Judged,
     keys::{self, CounterKey, Owner},
     statement::StatementKey,
@@ -94,7 +95,7 @@ impl Job {
         let task = serde_json::from_str(&message.body)?;
         let user = match &task {
             AlertTask::Judge { user_id, .. } | AlertTask::Deliver { user_id, .. } => Some(user_id.as_str()),
-            AlertTask::Publish { pk, .. } => keys::statements_of(pk),
+            AlertTask::Publish { pk, .. } => keys::statements_of(pk).or(keys::anomalies_of(pk)),
         };
         if let Some(user) = user
             && self.app.store.is_erased(user).await?
@@ -104,6 +105,11 @@ impl Job {
         match task {
             AlertTask::Judge { user_id, pk, sk } => self.judge_again(&user_id, &pk, &sk).await,
             AlertTask::Publish { pk, sk } => {
+                if let Some(user) = keys::anomalies_of(&pk) {
+                    let user_id = user.to_owned();
+                    self.publish_anomaly(&AnomalyKey { user_id, sk }).await?;
+                    return Ok(false);
+                }
                 self.publish(&StatementKey { pk, sk }).await?;
                 Ok(false)
             }

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use metering_domain::{
-    alert::{AlertStatus, Severity},
+    alert::{AlertStatus, AlertType, Severity},
     ids::NONE,
 };
 use metering_edge::{
@@ -83,6 +83,7 @@ pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>
         metric_type: metric.map(|metric| metric.metric_type),
         severity,
         status,
+        with_anomalies: call.caller.is_admin(),
         before,
         limit,
     };
@@ -144,6 +145,13 @@ async fn step(app: &App, call: &Call, id: &str, to: AlertStatus) -> Result<Respo
     let there = is_there(call, named, owner)?;
     let unknown = || Problem::not_found("alert");
     let key = found.filter(|_| there).ok_or_else(unknown)?;
+    if !call.caller.is_admin() {
+        // What is for administrators is not there for others.
+        let alert = app.store.alert_get(&key).await?;
+        alert
+            .filter(|alert| alert.alert_type != AlertType::UnusualPattern)
+            .ok_or_else(unknown)?;
+    }
     let actor = call.caller.actor().id;
     let answered = |alert: &Alert| record(name.as_ref(), StatusCode::OK, &body_of(alert));
     let moved = app.store.alert_move(&key, to, &actor, call.info.now, &answered).await?;

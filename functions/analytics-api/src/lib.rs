@@ -1,7 +1,8 @@
-//! How usage developed and goes on: aggregates of any granularity and zone, trends, forecasts. Reads what the jobs
-//! computed; must not compute hours or days itself.
+//! How usage developed and goes on: aggregates of any granularity and zone, trends, forecasts, anomalies. Reads what
+//! the jobs computed; must not compute hours or days itself.
 
 mod aggregation;
+mod anomaly;
 mod forecast;
 mod series;
 mod trend;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use metering_edge::App;
 
@@ -20,6 +21,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/usage/aggregations/{metric_type}", get(aggregation::list))
         .route("/api/v1/usage/trends/{metric_type}", get(trend::get))
         .route("/api/v1/usage/forecast", post(forecast::create))
-        .route("/api/v1/usage/forecasts", get(forecast::list));
+        .route("/api/v1/usage/forecasts", get(forecast::list))
+        .route("/api/v1/usage/anomalies/detect", post(anomaly::detect))
+        .route("/api/v1/usage/anomalies", get(anomaly::list))
+        .route("/api/v1/usage/anomalies/{id}", patch(anomaly::review));
     metering_edge::request::router(app, routes)
 }

@@ -31,7 +31,7 @@ const WAIT_S: i32 = 1;
 /// The queues.
 pub(crate) struct DeadLetters {
     client: Client,
-    urls: [String; 5],
+    urls: [String; 6],
 }
 
 /// What becomes of a letter.
@@ -51,6 +51,7 @@ impl DeadLetters {
             config.aggregation_dead_letters_url()?,
             config.alert_dead_letters_url()?,
             config.lifecycle_dead_letters_url()?,
+            config.anomaly_dead_letters_url()?,
         ];
         Ok(Self { client, urls })
     }

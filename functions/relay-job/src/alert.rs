@@ -1,6 +1,6 @@
 //! Of new alerts: one message for each way it goes, so that each is tried by itself.
 
-use metering_domain::alert::Channel;
+use metering_domain::alert::{AlertType, Channel};
 use metering_edge::message::{AlertTask, Way};
 use metering_store::{StoreError, alert::Alert, notification::Notification};
 
@@ -34,8 +34,12 @@ impl Relay {
     }
 }
 
-/// The ways of an alert: the bus, and those of its channels that reach somebody.
+/// The ways of an alert: the bus, and those of its channels that reach somebody. Administrators alone are told of an
+/// anomaly, which is on the bus itself.
 fn ways(alert: &Alert, settings: &Notification) -> Vec<Way> {
+    if alert.alert_type == AlertType::UnusualPattern {
+        return vec![Way::Administrators];
+    }
     let mut ways = vec![Way::Bus];
     for channel in alert.channels.as_ref().unwrap_or(&settings.channels) {
         match channel {

@@ -3,10 +3,11 @@
 //!
 //! Of an event: the hour to be computed again, the counter to be judged, the pages of a document. Of
 //! a counter: its thresholds. Of a new alert: one message for each way it goes. Of a new statement: one
-//! that has it published. All of it may be done twice; a batch that fails comes again whole. A record that can never be passed on is put aside
+//! that has it published. Of an anomaly: that, and the alert for administrators. All of it may be done twice; a batch that fails comes again whole. A record that can never be passed on is put aside
 //! with its images, where an alarm looks.
 
 mod alert;
+mod anomaly;
 mod counter;
 mod dead_letter;
 mod hour;
@@ -22,9 +23,11 @@ use metering_edge::{
     lambda::Invoke,
     stream::{self, Kind, Record},
 };
-use metering_store::{StoreError, alert::Alert, counter::Counter, event::Event, keys};
+use metering_store::{StoreError, alert::Alert, anomaly::Anomaly, counter::Counter, event::Event, keys};
 
-use crate::{counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox, statement::Statements};
+use crate::{
+    anomaly::Told, counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox, statement::Statements,
+};
 
 /// A failure and the records that it keeps from being passed on.
 pub(crate) struct Fault {
@@ -61,6 +64,7 @@ struct Gathered {
     counters: Counters,
     documents: Vec<(usize, Event)>,
     alerts: Vec<(usize, Alert)>,
+    anomalies: Vec<Told>,
     statements: Statements,
     faults: Vec<Fault>,
 }
@@ -77,6 +81,7 @@ impl Relay {
         faults.extend(self.judge(gathered.counters).await);
         faults.extend(self.derive_pages(gathered.documents).await);
         faults.extend(self.fan_out(&gathered.alerts).await);
+        faults.extend(self.tell(&gathered.anomalies).await);
         faults.extend(self.publish(&gathered.statements).await);
         let mut again = None;
         for fault in faults {
@@ -172,6 +177,12 @@ impl Gathered {
                 .changed(index, old.as_ref(), &Counter::from_item(&record.new)?);
         } else if record.kind == Kind::Insert && keys::alerts_of(pk).is_some() {
             self.alerts.push((index, Alert::from_item(&record.new)?));
+        } else if keys::anomalies_of(pk).is_some() {
+            self.anomalies.push(Told {
+                index,
+                anomaly: Anomaly::from_item(&record.new)?,
+                is_new: record.kind == Kind::Insert,
+            });
         } else if record.kind == Kind::Insert && keys::statements_of(pk).is_some() {
             // What is rewritten under a pseudonym was published before.
             if !record.new.contains_key(keys::ANONYMISED) {

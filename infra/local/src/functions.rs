@@ -47,6 +47,7 @@ pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> 
         "AggregateJob" => aggregate_job::handler(app),
         "AlertJob" => alert_job::handler(app),
         "AlertsApi" => api(&app, alerts_api::router),
+        "AnomalyJob" => anomaly_job::handler(app),
         "AnalyticsApi" => api(&app, analytics_api::router),
         "AnalyticsRefreshJob" => analytics_refresh_job::handler(app),
         "ErasureJob" => erasure_job::handler(app),

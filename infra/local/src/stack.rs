@@ -299,6 +299,7 @@ fn parameters(url: &str) -> BTreeMap<String, String> {
         (text("JwtAudience"), text(AUDIENCE)),
         (text("JwksUrl"), format!("{url}/_local/jwks.json")),
         (text("MailSender"), text("usage@localhost.example")),
+        (text("AdministratorEmail"), text("administrators@localhost.example")),
     ])
 }
 

@@ -3,14 +3,17 @@
 use chrono::{DateTime, SubsecRound as _, Utc};
 use http::{HeaderMap, HeaderValue, header};
 use metering_domain::{
+    anomaly::{REVIEW_RISK_ABOVE, Reason},
     metric::Kind,
     number::plain,
     period::{Period, instant_text},
     quota::{Standing, Usage, standing},
     statement::Line,
+    trend::change_percentage,
 };
 use metering_store::{
-    adjustment::Adjustment, counter::Counter, event::Event, statement::Statement, subscription::Subscription,
+    adjustment::Adjustment, anomaly::Anomaly, counter::Counter, event::Event, statement::Statement,
+    subscription::Subscription,
 };
 use rust_decimal::Decimal;
 use serde_json::{Map, Number, Value, json};
@@ -205,6 +208,26 @@ pub fn statement(statement: &Statement) -> Value {
         "period_end": instant(statement.period.end), "closed_at": instant(statement.closed_at),
         "currency": statement.currency, "lines": statement.lines.iter().map(line).collect::<Vec<_>>(),
         "total_cost": number(statement.total_cost),
+    })
+}
+
+/// An anomaly as callers see it, and the event bus.
+pub fn anomaly(anomaly: &Anomaly) -> Value {
+    let finding = &anomaly.finding;
+    let deviation = change_percentage(finding.expected, finding.observed);
+    let is_grave = finding.risk > REVIEW_RISK_ABOVE;
+    let reason = |reason: &Reason| json!({"code": reason.code, "detail": reason.detail, "points": reason.points});
+    json!({
+        "id": anomaly.id, "user_id": anomaly.user_id, "subscription_id": anomaly.subscription_id,
+        "metric_type": anomaly.metric_type, "anomaly_type": finding.anomaly_type.as_str(),
+        "detection_method": finding.method.as_str(), "severity": finding.severity().as_str(),
+        "confidence_score": number(finding.confidence), "risk_score": finding.risk,
+        "is_fraud_suspect": is_grave, "requires_review": is_grave, "status": anomaly.status.as_str(),
+        "detected_at": instant(anomaly.detected_at), "window_start": instant(finding.window.start),
+        "window_end": instant(finding.window.end), "observed_value": number(finding.observed),
+        "expected_value": number(finding.expected), "expected_lower": number(finding.expected_lower),
+        "expected_upper": number(finding.expected_upper), "deviation_percentage": deviation.map_or(Value::Null, number),
+        "reasons": finding.reasons.iter().map(reason).collect::<Vec<_>>(), "note": anomaly.note,
     })
 }
 

@@ -17,6 +17,10 @@ pub const VARIABLES: &[&str] = &[
     "AGGREGATION_DEAD_LETTERS_URL",
     "ALERT_DEAD_LETTERS_URL",
     "LIFECYCLE_DEAD_LETTERS_URL",
+    "ANOMALY_QUEUE_URL",
+    "ANOMALY_DEAD_LETTERS_URL",
+    "ADMINISTRATOR_EMAIL",
+    "GEO_DATABASE",
     "EVENT_BUS_NAME",
     "MAIL_SENDER",
     "RECONCILE_QUEUE_URL",
@@ -33,6 +37,10 @@ pub struct Config {
     pub jwt: Option<Jwt>,
     /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log_level: String,
+    /// Who is mailed about anomalies; nobody, if that is not said.
+    pub administrator_email: Option<String>,
+    /// The file that says where addresses are, if there is one.
+    pub geo_database: Option<String>,
     // What only some functions need: asked for, each says whether it is missing.
     usage_events_dead_letters_url: Option<String>,
     aggregation_queue_url: Option<String>,
@@ -41,6 +49,8 @@ pub struct Config {
     aggregation_dead_letters_url: Option<String>,
     alert_dead_letters_url: Option<String>,
     lifecycle_dead_letters_url: Option<String>,
+    anomaly_queue_url: Option<String>,
+    anomaly_dead_letters_url: Option<String>,
     event_bus_name: Option<String>,
     mail_sender: Option<String>,
     reconcile_queue_url: Option<String>,
@@ -90,6 +100,10 @@ impl Config {
             aggregation_dead_letters_url: optional("AGGREGATION_DEAD_LETTERS_URL"),
             alert_dead_letters_url: optional("ALERT_DEAD_LETTERS_URL"),
             lifecycle_dead_letters_url: optional("LIFECYCLE_DEAD_LETTERS_URL"),
+            anomaly_queue_url: optional("ANOMALY_QUEUE_URL"),
+            anomaly_dead_letters_url: optional("ANOMALY_DEAD_LETTERS_URL"),
+            administrator_email: optional("ADMINISTRATOR_EMAIL"),
+            geo_database: optional("GEO_DATABASE"),
             event_bus_name: optional("EVENT_BUS_NAME"),
             mail_sender: optional("MAIL_SENDER"),
             reconcile_queue_url: optional("RECONCILE_QUEUE_URL"),
@@ -136,6 +150,16 @@ impl Config {
     /// Where events about subscriptions are put that cannot be taken.
     pub fn lifecycle_dead_letters_url(&self) -> Result<String, ConfigError> {
         needed(&self.lifecycle_dead_letters_url, "LIFECYCLE_DEAD_LETTERS_URL")
+    }
+
+    /// The queue of series that are to be looked at for anomalies.
+    pub fn anomaly_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.anomaly_queue_url, "ANOMALY_QUEUE_URL")
+    }
+
+    /// Where series are put that could not be looked at.
+    pub fn anomaly_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.anomaly_dead_letters_url, "ANOMALY_DEAD_LETTERS_URL")
     }
 
     /// The event bus that is told what happened here, by name or ARN.
@@ -195,6 +219,8 @@ mod tests {
             (empty.aggregation_dead_letters_url(), "AGGREGATION_DEAD_LETTERS_URL"),
             (empty.alert_dead_letters_url(), "ALERT_DEAD_LETTERS_URL"),
             (empty.lifecycle_dead_letters_url(), "LIFECYCLE_DEAD_LETTERS_URL"),
+            (empty.anomaly_queue_url(), "ANOMALY_QUEUE_URL"),
+            (empty.anomaly_dead_letters_url(), "ANOMALY_DEAD_LETTERS_URL"),
             (empty.event_bus_name(), "EVENT_BUS_NAME"),
             (empty.mail_sender(), "MAIL_SENDER"),
             (empty.reconcile_queue_url(), "RECONCILE_QUEUE_URL"),
@@ -211,6 +237,8 @@ mod tests {
             full.alert_queue_url(),
             full.aggregation_dead_letters_url(),
             full.alert_dead_letters_url(),
+            full.anomaly_queue_url(),
+            full.anomaly_dead_letters_url(),
             full.event_bus_name(),
             full.mail_sender(),
             full.reconcile_queue_url(),

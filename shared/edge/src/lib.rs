@@ -2,6 +2,7 @@
 //! what they get back. It knows HTTP and Lambda; it does not decide numbers.
 
 pub mod access;
+pub mod anomaly;
 pub mod answer;
 pub mod auth;
 pub mod aws;
@@ -10,6 +11,7 @@ pub mod config;
 pub mod cursor;
 pub mod fields;
 pub mod forecast;
+pub mod geography;
 pub mod idempotency;
 mod jwks;
 pub mod lambda;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 
 use metering_store::{Context, Store};
 
-use crate::{auth::Authenticator, aws::Clients, config::Config, webhook::Webhooks};
+use crate::{auth::Authenticator, aws::Clients, config::Config, geography::Geography, webhook::Webhooks};
 
 /// What a function has while it runs; built once.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct App {
     pub webhooks: Webhooks,
     /// Who is who.
     pub auth: Authenticator,
+    /// Where addresses are.
+    pub geography: Geography,
 }
 
 impl App {
@@ -61,6 +65,7 @@ impl App {
     pub fn new(config: Config, context: Context, clients: Clients) -> Arc<Self> {
         let store = Store::new(clients.dynamodb, config.tables.clone(), context.clone());
         let auth = Authenticator::new(config.jwt.clone());
+        let geography = Geography::new(config.geo_database.clone());
         Arc::new(Self {
             config,
             context,
@@ -71,6 +76,7 @@ impl App {
             bus: clients.events,
             webhooks: clients.webhooks,
             auth,
+            geography,
         })
     }
 }

@@ -33,6 +33,19 @@ pub struct NamedEvent {
     pub received_at: DateTime<Utc>,
 }
 
+/// A series that is to be looked at for anomalies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SeriesChanged {
+    /// The partition of the owner.
+    pub owner: String,
+    /// Whose usage it is.
+    pub user_id: String,
+    /// The metric.
+    pub metric_type: String,
+    /// Whether its events say levels.
+    pub gauge: bool,
+}
+
 /// What the function that tells people is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,9 +59,9 @@ pub enum AlertTask {
         /// How.
         way: Way,
     },
-    /// To put a statement on the event bus.
+    /// To put a statement or an anomaly on the event bus.
     Publish {
-        /// The statement's partition key.
+        /// Its partition key.
         pk: String,
         /// Its sort key.
         sk: String,
@@ -76,4 +89,6 @@ pub enum Way {
     Webhook(String),
     /// To the event bus.
     Bus,
+    /// To the address of the administrators.
+    Administrators,
 }

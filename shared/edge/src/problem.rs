@@ -400,3 +400,12 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+impl From<crate::anomaly::LookError> for Problem {
+    fn from(error: crate::anomaly::LookError) -> Self {
+        match error {
+            crate::anomaly::LookError::Store(error) => error.into(),
+            crate::anomaly::LookError::Geography(error) => Self::internal(error),
+        }
+    }
+}

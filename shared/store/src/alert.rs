@@ -214,7 +214,8 @@ impl Alert {
             ("deliveries".into(), AttributeValue::L(Vec::new())),
             ("cooldown_minutes".into(), int(self.cooldown_minutes)),
         ]);
-        if self.status.is_open() {
+        // What only administrators see is not among what a user's summary counts.
+        if self.status.is_open() && self.alert_type != AlertType::UnusualPattern {
             item.insert("due_kind".into(), s(keys::open_alerts(&owner)));
             item.insert("due_at".into(), s(&key.sk));
         }

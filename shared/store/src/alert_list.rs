@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, Select};
-use metering_domain::alert::{AlertStatus, Severity};
+use metering_domain::alert::{AlertStatus, AlertType, Severity};
 
 use crate::{
     Store, StoreError,
@@ -32,6 +32,8 @@ pub struct AlertQuery {
     pub severity: Option<Severity>,
     /// Only with this status.
     pub status: Option<AlertStatus>,
+    /// Whether those of anomalies are among them, which are for administrators.
+    pub with_anomalies: bool,
     /// Only what lies before this sort key.
     pub before: Option<String>,
     /// How many at most.
@@ -45,6 +47,7 @@ impl AlertQuery {
             && text(&self.metric_type, &alert.metric_type)
             && self.severity.is_none_or(|wanted| wanted == alert.severity)
             && self.status.is_none_or(|wanted| wanted == alert.status)
+            && (self.with_anomalies || alert.alert_type != AlertType::UnusualPattern)
     }
 }
 

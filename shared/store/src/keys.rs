@@ -266,6 +266,21 @@ pub fn statements_of(pk: &str) -> Option<&str> {
     pk.strip_prefix(STATEMENTS)
 }
 
+const ANOMALIES: &str = "ANO#";
+
+/// The partition of a user's anomalies, by the starts of their windows.
+pub fn anomalies(user_id: &str) -> String {
+    format!("{ANOMALIES}{user_id}")
+}
+
+/// The user whose anomalies a partition holds.
+pub fn anomalies_of(pk: &str) -> Option<&str> {
+    pk.strip_prefix(ANOMALIES)
+}
+
+/// The kind under which anomalies are listed over all users.
+pub const ANOMALY_KIND: &str = "anomaly";
+
 /// The attribute of what stays of an erased user under a pseudonym: since when.
 pub const ANONYMISED: &str = "anonymised_at";
 
@@ -364,7 +379,7 @@ pub fn subject_of(pk: &str) -> Option<Subject<'_>> {
     let (kind, rest) = pk.split_once('#')?;
     match kind {
         "SUB" => Some(Subject::Subscription(rest)),
-        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" => Some(Subject::User(rest)),
+        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" | "ANO" => Some(Subject::User(rest)),
         "LED" => subject_of(rest),
         "HRS" | "DAY" => subject_of_series(rest),
         "CDN" => subject_of(rest.splitn(3, '#').nth(2)?),

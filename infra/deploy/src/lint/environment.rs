@@ -1,7 +1,7 @@
 //! Every function has the variables that its code asks for, and no others.
 //!
 //! Which those are the code says itself: it is started without each of them in turn, and those
-//! without which it does not start are needed.
+//! without which it does not start are needed. What it does without is named here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +26,12 @@ use super::{Findings, Subject};
 const JWT: [&str; 3] = ["JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"];
 /// What it logs, without which it is not refused.
 const LOG_LEVEL: &str = "LOG_LEVEL";
+/// What functions do without, and use if it is there.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("AnalyticsApi", "GEO_DATABASE"),
+    ("AnomalyJob", "GEO_DATABASE"),
+    ("AlertJob", "ADMINISTRATOR_EMAIL"),
+];
 
 /// Function to needed variables, of all functions that are deployed.
 static NEEDED: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
@@ -57,6 +63,7 @@ fn needed(function: &str) -> BTreeSet<String> {
     let needed = VARIABLES.iter().filter(|variable| match **variable {
         LOG_LEVEL => true,
         variable if JWT.contains(&variable) => is_api,
+        variable if OPTIONAL.contains(&(function, variable)) => true,
         variable => !starts(function, &[variable]),
     });
     needed.map(|variable| (*variable).to_owned()).collect()

@@ -170,6 +170,9 @@ fn acted_upon() -> Vec<(&'static str, Json)> {
         state("MODIFY", "sk", "CTR#"),
         state("INSERT", "pk", "ALR#"),
         state("INSERT", "pk", "STM#"),
+        // An anomaly, and one that grew.
+        state("INSERT", "pk", "ANO#"),
+        state("MODIFY", "pk", "ANO#"),
     ]
 }
 

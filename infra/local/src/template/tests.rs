@@ -45,6 +45,7 @@ fn the_template_is_understood_to_the_end() {
             "AlertsApi",
             "RelayJob",
             "AggregateJob",
+            "AnomalyJob",
             "AlertJob",
             "ErasureJob",
             "LifecycleJob",
@@ -73,6 +74,7 @@ fn the_template_is_understood_to_the_end() {
         [
             ("IngestJob", "UsageEventsQueue"),
             ("AggregateJob", "AggregationQueue"),
+            ("AnomalyJob", "AnomalyQueue"),
             ("AlertJob", "AlertQueue"),
             ("ReconcileJob", "ReconcileQueue"),
             ("AnalyticsRefreshJob", "AnalyticsRefreshQueue")
