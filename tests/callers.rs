@@ -89,6 +89,23 @@ pub fn endpoints(event: &str, key: &str) -> Vec<(Needs, String, Value)> {
         ),
         usage(read, "GET anomalies?user_id=u", Value::Null),
         usage(admin, "PATCH anomalies/ANOMALY", json!({"status": "investigating"})),
+        usage(
+            Needs::Write,
+            "POST reports/generate",
+            json!({"user_id": "u", "report_format": "json"}),
+        ),
+        usage(read, "GET reports?user_id=u", Value::Null),
+        usage(Needs::ReadOne, "GET reports/REPORT", Value::Null),
+        usage(
+            Needs::ReadOne,
+            "GET reports/download/REPORT.json?redirect=false",
+            Value::Null,
+        ),
+        usage(Needs::WriteOne, "DELETE reports/REPORT", Value::Null),
+        usage(Needs::Write, "POST report-schedules", schedule()),
+        usage(read, "GET report-schedules?user_id=u", Value::Null),
+        usage(Needs::ReadOne, "GET report-schedules/SCHEDULE", Value::Null),
+        usage(Needs::WriteOne, "DELETE report-schedules/SCHEDULE", Value::Null),
         usage(Needs::ReadOne, &format!("GET events/{event}"), Value::Null),
         usage(Needs::Write, "POST reservations", reservation),
         usage(read, "GET reservations?user_id=u", Value::Null),
@@ -269,11 +286,18 @@ fn assert_answered(answer: &Answer, expected: Result<(), u16>, what: &str) {
     }
 }
 
+fn schedule() -> Value {
+    json!({"user_id": "u", "report_type": "summary", "report_format": "csv", "frequency": "daily",
+        "recipients": ["u@example.com"]})
+}
+
 /// Objects of user `u` that are there for whoever may reach them.
 pub struct Made {
     threshold: String,
     endpoint: String,
     anomaly: String,
+    report: String,
+    schedule: String,
     /// Reservations that the user made: for each what is done to it, and its id.
     reservations: Vec<(&'static str, String)>,
 }
@@ -298,6 +322,8 @@ impl Made {
             threshold: Self::threshold(client).await,
             endpoint: Self::endpoint(client).await,
             anomaly: client.anomaly("u", 40).await,
+            report: Self::report(client).await,
+            schedule: Self::schedule(client).await,
             reservations,
         }
     }
@@ -313,6 +339,19 @@ impl Made {
         Self::make(client, "webhook-endpoints", body).await
     }
 
+    async fn report(client: &Client) -> String {
+        let body = json!({"user_id": "u", "report_format": "json"});
+        Self::make(client, "reports/generate", body).await
+    }
+
+    async fn schedule(client: &Client) -> String {
+        // To an address to which the user's own token may send.
+        let settings = json!({"user_id": "u", "email": "u@example.com"});
+        let set = client.put("/api/v1/usage/notification-settings", settings).await;
+        assert_eq!(set.status, 200, "{set:?}");
+        Self::make(client, "report-schedules", schedule()).await
+    }
+
     async fn make(client: &Client, path: &str, body: Value) -> String {
         let made = client.post(&format!("/api/v1/usage/{path}"), ADMIN, body).await;
         made.body["id"].as_str().expect("an id").to_owned()
@@ -322,7 +361,9 @@ impl Made {
         let path = path
             .replace("THRESHOLD", &self.threshold)
             .replace("ENDPOINT", &self.endpoint)
-            .replace("ANOMALY", &self.anomaly);
+            .replace("ANOMALY", &self.anomaly)
+            .replace("REPORT", &self.report)
+            .replace("SCHEDULE", &self.schedule);
         let named = |path: String, (name, id): &(&str, String)| path.replace(name, id);
         self.reservations.iter().fold(path, named)
     }
@@ -331,6 +372,8 @@ impl Made {
     pub async fn after(&mut self, client: &Client, line: &str, answer: &Answer) {
         match (answer.status, line) {
             (204, line) if line.ends_with("/THRESHOLD") => self.threshold = Self::threshold(client).await,
+            (204, line) if line.ends_with("/REPORT") => self.report = Self::report(client).await,
+            (204, line) if line.ends_with("/SCHEDULE") => self.schedule = Self::schedule(client).await,
             (204, line) if line.ends_with("/ENDPOINT") => self.endpoint = Self::endpoint(client).await,
             _ => {}
         }

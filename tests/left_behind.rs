@@ -225,6 +225,33 @@ async fn a_refresh_of_forecasts_settles_it() {
     assert_eq!(left.books().await.events(), 3);
 }
 
+/// And so does a report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_settles_it() {
+    let left = Left::behind().await;
+    left.later(120).await;
+    let asked = json!({"user_id": "u", "report_format": "json"});
+    let made = left.client.post("/api/v1/usage/reports/generate", SERVICE, asked).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(left.books().await.events(), 3);
+}
+
+/// Also one that is made on schedule.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_report_settles_it() {
+    let left = Left::behind().await;
+    let asked = json!({"user_id": "u", "report_type": "summary", "report_format": "json", "frequency": "daily",
+        "recipients": ["finance@example.com"]});
+    let made = left.client.post("/api/v1/usage/report-schedules", SERVICE, asked).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    left.later(86_400).await;
+    let ran = left
+        .invoke("ReportJob", &json!({"detail-type": "Scheduled Event"}))
+        .await;
+    assert_eq!((&ran["made"], &ran["failed"]), (&json!(1), &json!(0)), "{ran}");
+    assert_eq!(left.books().await.events(), 3);
+}
+
 fn counter_sk(left: &Left) -> String {
     let start: chrono::DateTime<chrono::Utc> = left.period_start.parse().expect("an instant");
     format!("CTR#{}#{DOCUMENTS}", start.format("%Y-%m-%dT%H:%M:%S%.3fZ"))

@@ -31,6 +31,8 @@ fn expected(name: &str) -> [Value; 2] {
         | "relay-usage.json" => same(json!({"batchItemFailures": []})),
         "analytics-refresh-nightly.json" => same(json!({"more": false})),
         "alert-digests.json" => same(json!({"digests": 0})),
+        "report-job.json" => same(json!({"made": 0, "failed": 0, "more": false})),
+        "reports-list.json" => same(status(200)),
         "erasure.json" => same(json!({"users": 0, "finished": 0})),
         "lifecycle-hourly.json" => same(json!({"failed": 0, "more": false})),
         "lifecycle-told.json" => [json!({"applied": true}), json!({"applied": false})],
@@ -66,5 +68,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 22);
+    assert_eq!(seen, 24);
 }

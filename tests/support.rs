@@ -58,7 +58,11 @@ impl Client {
         let stack = Stack::start(options).await.expect("the stack starts");
         Self {
             stack,
-            http: reqwest::Client::new(),
+            // What redirects is looked at, not followed.
+            http: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .expect("a client"),
         }
     }
 

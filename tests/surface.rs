@@ -34,6 +34,7 @@ mod real_input;
 mod reconcile;
 mod renewals;
 mod renewals_interrupted;
+mod reports;
 mod reservations;
 mod reservations_interrupted;
 mod sample_events;

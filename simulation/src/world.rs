@@ -353,7 +353,8 @@ fn clients(end: End, who: &str, webhooks: &Webhooks) -> Clients {
         sqs: endpoint.clone(),
         sesv2: endpoint.clone(),
         sns: endpoint.clone(),
-        events: endpoint,
+        events: endpoint.clone(),
+        s3: endpoint,
     };
     let clients = Clients::of(&endpoints, Some(SharedHttpClient::new(end)), webhooks.clone());
     let timeouts = TimeoutConfig::builder()

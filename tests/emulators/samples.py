@@ -36,6 +36,8 @@ FUNCTIONS = {
     "reconcile-nightly": "ReconcileJob",
     "analytics-refresh-goes-on": "AnalyticsRefreshJob",
     "analytics-refresh-nightly": "AnalyticsRefreshJob",
+    "reports-list": "ReportsApi",
+    "report-job": "ReportJob",
     "erasure": "ErasureJob",
 }
 

@@ -72,6 +72,7 @@ impl Lived {
         lived.be_administered(client, user, subscription).await;
         client.drain().await;
         lived.be_forecast(client, user, subscription).await;
+        lived.be_reported(client, user, subscription).await;
         lived.note_ids(client, user).await;
         lived
     }
@@ -121,6 +122,21 @@ impl Lived {
         let made = client.post("/api/v1/usage/forecast", SERVICE, body).await;
         assert_eq!(made.status, 200, "{made:?}");
         self.names.insert(made.body["id"].as_str().expect("an id").to_owned());
+    }
+
+    /// A report, and a schedule of more.
+    async fn be_reported(&mut self, client: &Client, user: &str, subscription: &str) {
+        let body = json!({"user_id": user, "subscription_id": subscription, "report_format": "csv"});
+        let made = client.post("/api/v1/usage/reports/generate", SERVICE, body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let address = format!("{}@private.example", subscription.replace('_', "-"));
+        let schedule = json!({"user_id": user, "report_type": "summary", "report_format": "csv", "frequency": "daily",
+            "recipients": [address]});
+        let scheduled = client.post("/api/v1/usage/report-schedules", SERVICE, schedule).await;
+        assert_eq!(scheduled.status, 201, "{scheduled:?}");
+        for one in [made, scheduled] {
+            self.names.insert(one.body["id"].as_str().expect("an id").to_owned());
+        }
     }
 
     async fn be_told(&mut self, client: &Client, user: &str, subscription: &str) {

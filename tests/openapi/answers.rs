@@ -16,13 +16,14 @@ use crate::{
 const CALLS: &str = include_str!("calls.txt");
 
 /// What is documented and cannot be brought about here: operation, status and code, and why.
-const UNSEEN: [(&str, u16, &str, &str); 8] = [
+const UNSEEN: [(&str, u16, &str, &str); 10] = [
     (
         "commitReservation",
         409,
         "reservation_expired",
         "it takes a minute: see tests/reservations.rs",
     ),
+    ("createReportSchedule", 409, "conflict", "it takes 50 schedules"),
     (
         "createReservation",
         429,
@@ -31,6 +32,7 @@ const UNSEEN: [(&str, u16, &str, &str); 8] = [
     ),
     ("createThreshold", 409, "conflict", "it takes 50 thresholds"),
     ("createWebhookEndpoint", 409, "conflict", "it takes 10 endpoints"),
+    ("downloadReport", 410, "gone", "it takes 7 days: see tests/reports.rs"),
     ("putPlan", 409, "conflict", "it takes 500 plans"),
     (
         "renewReservation",

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
+    buckets::Buckets,
     bus::Bus,
     clock::{Clock, ClockError, write_instant},
     expiry,
@@ -58,6 +59,8 @@ pub struct Control {
     pub queues: Queues,
     /// The template's bus.
     pub bus: Bus,
+    /// The template's buckets.
+    pub buckets: Buckets,
     /// What has left the stack.
     pub outbox: Outbox,
     /// The event host.
@@ -102,18 +105,24 @@ async fn describe(State(control): Shared) -> Json<Value> {
         .all()
         .map(|queue| (queue.name.clone(), Value::String(control.queues.url(queue))))
         .collect();
+    let buckets: Map<String, Value> = control
+        .buckets
+        .all()
+        .map(|bucket| (bucket.resource.clone(), Value::String(bucket.name.clone())))
+        .collect();
     let Endpoints {
         dynamodb,
         sesv2,
         sns,
         events,
+        s3,
         ..
     } = &control.endpoints;
     Json(json!({
         "api": control.api,
         "dynamodb": dynamodb.url,
         "sqs": control.queues.base(),
-        "s3": null,
+        "s3": s3.url,
         "sesv2": sesv2.url,
         "sns": sns.url,
         "events": events.url,
@@ -122,7 +131,7 @@ async fn describe(State(control): Shared) -> Json<Value> {
         "secret_access_key": dynamodb.secret_access_key,
         "tables": tables,
         "queues": queues,
-        "buckets": {},
+        "buckets": buckets,
         "functions": control.functions,
         "now": write_instant(control.clock.now()),
     }))
@@ -178,7 +187,9 @@ async fn clock(State(control): Shared, body: Bytes) -> Answer {
         let deleted = swept.map_err(|error| Problem::internal(error.to_string()))?;
         let expired = control.queues.expire();
         let expired = expired.map_err(|error| Problem::internal(error.to_string()))?;
-        tracing::debug!(deleted, expired, "expired items and messages");
+        let objects = control.buckets.expire();
+        let objects = objects.map_err(|error| Problem::internal(error.to_string()))?;
+        tracing::debug!(deleted, expired, objects, "expired items, messages and objects");
         lifecycle(&control.host).await;
     }
     Ok(Json(json!({"now": write_instant(now)})))

@@ -70,6 +70,11 @@ impl DataDir {
         self.path.join("queues.db")
     }
 
+    /// The buckets' objects.
+    pub fn buckets(&self) -> PathBuf {
+        self.path.join("buckets.db")
+    }
+
     /// How far the readers of streams have come.
     pub fn streams(&self) -> PathBuf {
         self.path.join("streams.db")

@@ -55,6 +55,8 @@ pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> 
         "LifecycleJob" => lifecycle_job::handler(app),
         "ReconcileJob" => reconcile_job::handler(app),
         "RelayJob" => relay_job::handler(app),
+        "ReportJob" => report_job::handler(app),
+        "ReportsApi" => api(&app, reports_api::router),
         "TrackingApi" => api(&app, tracking_api::router),
         _ => return None,
     })
@@ -121,7 +123,10 @@ impl Functions {
         let mut deployed = BTreeMap::new();
         for function in &template.functions {
             let http_client = policy::enforced(function, http_client.clone());
-            let clients = Clients::of(&outside.endpoints, Some(http_client), outside.webhooks.clone());
+            let mut endpoints = outside.endpoints.clone();
+            // By this, S3 knows whose policy to go by.
+            endpoints.s3.access_key_id.clone_from(&function.name);
+            let clients = Clients::of(&endpoints, Some(http_client), outside.webhooks.clone());
             let app = App::new(config(function)?, context.clone(), clients);
             let Some(invoke) = linked(&function.name, app) else {
                 return Err(DeployError::NotLinked(function.name.clone()));

@@ -1,13 +1,14 @@
 //! The local stack: the service on one machine, as it is deployed.
 //!
 //! It reads `template.yaml` and carries out what that says: the tables on an embedded DynamoDB,
-//! the queues and the event bus on files of its own, mails and text messages in an outbox, the functions in this process behind an HTTP
+//! the queues, the event bus and the buckets on files of its own, mails and text messages in an outbox, the functions in this process behind an HTTP
 //! server that does API Gateway's part and an event host that does the rest, each with the
 //! environment and the policy it has in AWS. On top comes `/_local`: tokens, a clock that can be
 //! moved, a look into queues and outbox, a description.
 //!
 //! The rest of the system does not know that it exists. It must not know what the functions do.
 
+mod buckets;
 mod bus;
 mod clock;
 mod control;
@@ -35,6 +36,7 @@ mod streams;
 pub mod template;
 mod tokens;
 
+pub use buckets::BucketError;
 pub use clock::{Clock, ClockError};
 pub use data_dir::DataDirError;
 pub use engine::EngineError;
@@ -70,6 +72,9 @@ pub enum StackError {
     /// The queues.
     #[error("the queues cannot be opened")]
     Queues(#[from] Refusal),
+    /// The buckets.
+    #[error(transparent)]
+    Buckets(#[from] BucketError),
     /// The streams.
     #[error(transparent)]
     Streams(#[from] StreamError),

@@ -1,5 +1,5 @@
 //! Enforces a function's policy on every request it sends to DynamoDB, SQS, EventBridge, SES and
-//! SNS.
+//! SNS; S3 asks for it by the access key, since links are followed by others than functions.
 //!
 //! It stands between the function's SDK and the engine, as IAM does, so that a permission
 //! missing from the template fails here and not first in AWS. It reads which tables, indexes,
@@ -8,7 +8,7 @@
 mod access;
 mod used;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_smithy_runtime_api::{
     client::{
@@ -29,6 +29,9 @@ use crate::{
     sms,
     template::{Function, Statement},
 };
+
+/// The stack's own access key.
+pub const ACCESS_KEY: &str = "local";
 
 /// The SDK's connection to the engine, with the policy of `function` on it.
 pub fn enforced(function: &Function, inner: SharedHttpClient) -> SharedHttpClient {
@@ -64,6 +67,9 @@ impl HttpClient for Enforced<SharedHttpClient> {
 
 impl HttpConnector for Enforced<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if access::is_to_buckets(&request) {
+            return self.inner.call(request);
+        }
         let asked = Asked::read(&request);
         match self.policy.refuses(&asked) {
             None => {
@@ -75,6 +81,46 @@ impl HttpConnector for Enforced<SharedHttpConnector> {
                 HttpConnectorFuture::ready(Ok(denied(asked.protocol, &message)))
             }
         }
+    }
+}
+
+/// The policy of each access key. Whose key is the stack's own may do everything.
+#[derive(Debug)]
+pub struct Policies(BTreeMap<String, Policy>);
+
+impl Policies {
+    /// Of functions, whose access keys are their names.
+    pub fn of(functions: &[Function]) -> Self {
+        let named = functions.iter().map(|function| {
+            let policy = Policy {
+                function: function.name.clone(),
+                statements: function.policy.clone(),
+            };
+            (function.name.clone(), policy)
+        });
+        Self(named.collect())
+    }
+
+    /// Whether somebody has this access key.
+    pub fn knows(&self, key: &str) -> bool {
+        key == ACCESS_KEY || self.0.contains_key(key)
+    }
+
+    /// Why an access key may not do something; none if it may, which is noted.
+    pub fn refuses(&self, key: &str, action: &str, resource: &str) -> Option<String> {
+        if key == ACCESS_KEY {
+            return None;
+        }
+        let Some(policy) = self.0.get(key) else {
+            return Some(format!("nobody has the access key {key}"));
+        };
+        let asked = Asked::by_key(action, resource);
+        let refusal = policy.refuses(&asked);
+        match &refusal {
+            None => policy.note(&asked),
+            Some(message) => tracing::error!(message, "the policy in template.yaml refuses a request"),
+        }
+        refusal
     }
 }
 

@@ -1,6 +1,10 @@
 //! The services beside the tables, each served on a port of its own on loopback: queues, bus,
-//! mail and text messages.
+//! mail, text messages and
+//! buckets.
 
+use std::sync::Arc;
+
+use axum::Router;
 use metering_edge::{
     aws::{Endpoint, Endpoints},
     webhook::{Reach, Sent, Webhooks},
@@ -14,6 +18,7 @@ use crate::{
     front::{Port, PortError, Server},
     mail,
     outbox::{Outbox, Webhook},
+    policy::ACCESS_KEY,
     queues::{self, Queues},
     sms,
     template::REGION,
@@ -25,14 +30,17 @@ pub struct Services {
     bus: Server,
     mail: Server,
     sms: Server,
+    buckets: Server,
 }
 
 impl Services {
-    /// Serves the queues on `port`, which the template was told of, and the others on free ones.
+    /// Serves the queues on `port`, which the template was told of, and the others, `buckets` among
+    /// them, on free ones.
     pub fn start(
         port: Port,
         queues: &Queues,
         bus: &Bus,
+        buckets: Router,
         outbox: &Outbox,
         clock: &Clock,
         runtime: &Handle,
@@ -43,6 +51,7 @@ impl Services {
             bus: free(bus::router(bus.clone()))?,
             mail: free(mail::router(outbox.clone(), clock.clone()))?,
             sms: free(sms::router(outbox.clone(), clock.clone()))?,
+            buckets: free(buckets)?,
         })
     }
 
@@ -54,12 +63,20 @@ impl Services {
             sesv2: endpoint(self.mail.url()),
             sns: endpoint(self.sms.url()),
             events: endpoint(self.bus.url()),
+            s3: endpoint(self.buckets.url()),
         }
     }
 
     /// Takes no more requests and waits a moment for those under way.
     pub async fn stop(&mut self) {
-        for server in [&mut self.queues, &mut self.bus, &mut self.mail, &mut self.sms] {
+        let Self {
+            queues,
+            bus,
+            mail,
+            sms,
+            buckets,
+        } = self;
+        for server in [queues, bus, mail, sms, buckets] {
             server.stop().await;
         }
     }
@@ -69,7 +86,7 @@ fn endpoint(url: String) -> Endpoint {
     Endpoint {
         url,
         region: REGION.to_owned(),
-        access_key_id: "local".to_owned(),
+        access_key_id: ACCESS_KEY.to_owned(),
         secret_access_key: "local".to_owned(),
     }
 }
@@ -89,5 +106,5 @@ pub fn webhooks(outbox: &Outbox, to_this_machine: bool) -> Result<Webhooks, Stac
         true => Reach::Local,
         false => Reach::Public,
     };
-    Webhooks::new(reach, Some(std::sync::Arc::new(note))).map_err(StackError::Webhooks)
+    Webhooks::new(reach, Some(Arc::new(note))).map_err(StackError::Webhooks)
 }

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     StackError,
+    buckets::{self, Buckets},
     bus::{self, Bus},
     clock::Clock,
     control::{self, Control},
@@ -29,6 +30,7 @@ use crate::{
     functions::{DeployError, Functions, InvokeError, Outside, linked},
     host::{Desk, Host},
     outbox::Outbox,
+    policy::Policies,
     queues::Queues,
     routes::Routes,
     services::{self, Services},
@@ -93,6 +95,7 @@ struct Parts {
     outside: Outside,
     queues: Queues,
     bus: Bus,
+    buckets: Buckets,
     streams: Streams,
     outbox: Outbox,
 }
@@ -116,7 +119,10 @@ impl Stack {
         let bus = Bus::new(&template, &queues, &clock, &outbox);
         let streams = Streams::open(&data_dir.database(), &data_dir.streams())?;
         streams.begin(&template.triggers.streams)?;
-        let services = Services::start(queue_port, &queues, &bus, &outbox, &clock, background.handle())?;
+        let buckets = Buckets::open(&data_dir.buckets(), &template.buckets, &clock)?;
+        let policies = Arc::new(Policies::of(&template.functions));
+        let objects = buckets::router(buckets.clone(), &policies);
+        let services = Services::start(queue_port, &queues, &bus, objects, &outbox, &clock, background.handle())?;
         let parts = Parts {
             routes: Arc::new(Routes::new(&template.triggers.routes)),
             outside: Outside {
@@ -126,6 +132,7 @@ impl Stack {
             clock,
             queues,
             bus,
+            buckets,
             streams,
             outbox,
             template,
@@ -267,6 +274,7 @@ impl Parts {
             moving: Mutex::new(()),
             queues: self.queues.clone(),
             bus: self.bus.clone(),
+            buckets: self.buckets.clone(),
             outbox: self.outbox.clone(),
             host,
             issuer,
@@ -298,6 +306,7 @@ fn parameters(url: &str) -> BTreeMap<String, String> {
         (text("JwtIssuer"), text(ISSUER)),
         (text("JwtAudience"), text(AUDIENCE)),
         (text("JwksUrl"), format!("{url}/_local/jwks.json")),
+        (text("PublicUrl"), url.to_owned()),
         (text("MailSender"), text("usage@localhost.example")),
         (text("AdministratorEmail"), text("administrators@localhost.example")),
     ])

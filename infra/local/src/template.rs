@@ -5,6 +5,7 @@
 //! machine (alarms, log groups, backups, encryption) is listed by name in the readers below and
 //! passed over. This module knows nothing of the engines that carry out what it read.
 
+mod bucket;
 mod event;
 mod function;
 mod node;
@@ -19,6 +20,9 @@ use std::collections::BTreeMap;
 
 use serde_norway::Value;
 
+#[cfg(test)]
+pub use bucket::Expiry;
+pub use bucket::{Bucket, bucket_arn};
 pub use event::{QueueMapping, Route, Triggers};
 pub use function::{Function, Statement, grant_line};
 #[cfg(test)]
@@ -43,13 +47,11 @@ pub const ACCOUNT: &str = "000000000000";
 /// The template, built into the program so that it runs from anywhere.
 pub const EMBEDDED: &str = include_str!("../../../template.yaml");
 
-/// Resources that have no part in a stack on one machine. No function uses a bucket yet: the first
-/// that names one is refused, since `scope` knows no name for it.
-const WITHOUT_LOCAL_PART: [&str; 7] = [
+/// Resources that have no part in a stack on one machine.
+const WITHOUT_LOCAL_PART: [&str; 6] = [
     "AWS::CloudWatch::Alarm",
     "AWS::CloudWatch::Dashboard",
     "AWS::Logs::LogGroup",
-    "AWS::S3::Bucket",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::Topic",
@@ -111,6 +113,8 @@ pub struct Template {
     pub queues: Vec<Queue>,
     /// The event buses, by name: here the same as in the template.
     pub buses: Vec<String>,
+    /// The buckets.
+    pub buckets: Vec<Bucket>,
 }
 
 impl Template {
@@ -141,6 +145,7 @@ impl Template {
             tables: Vec::new(),
             queues: Vec::new(),
             buses: Vec::new(),
+            buckets: Vec::new(),
         };
         for (name, resource) in resources.entries()? {
             template.add(name, Node::new(name, resource), &scope, &defaults)?;
@@ -211,6 +216,9 @@ impl Template {
                 .push(queue::read(name, resource.child("Properties")?, scope)?);
             return Ok(());
         }
+        if kind == "AWS::S3::Bucket" {
+            return self.add_bucket(name, resource);
+        }
         let properties = resource.required("Properties")?;
         match kind {
             "AWS::Serverless::Function" => {
@@ -233,6 +241,15 @@ impl Template {
                 return Err(resource.wrong(&format!("the type {other} is not understood")));
             }
         }
+        Ok(())
+    }
+
+    fn add_bucket(&mut self, name: &str, resource: Node<'_>) -> Result<(), TemplateError> {
+        let bucket = bucket::read(name, resource, resource.child("Properties")?)?;
+        if self.buckets.iter().any(|other| other.name == bucket.name) {
+            return Err(resource.wrong("another bucket has this name, but for its capitals"));
+        }
+        self.buckets.push(bucket);
         Ok(())
     }
 }

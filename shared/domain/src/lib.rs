@@ -1,5 +1,5 @@
 //! The rules of usage metering as pure functions: quantities, identities, plans, quotas, billing
-//! periods, aggregates, trends, forecasts, anomalies.
+//! periods, aggregates, trends, forecasts, anomalies, reports.
 //!
 //! Every crate of the system may depend on this one. It depends on no other and knows nothing of
 //! storage, HTTP, AWS, logging, configuration or the clock: `now` is always an argument. Nothing here
@@ -20,5 +20,6 @@ pub mod number;
 pub mod period;
 pub mod plan;
 pub mod quota;
+pub mod report;
 pub mod statement;
 pub mod trend;

@@ -11,6 +11,7 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
 use chrono_tz::Tz;
 use serde::Serialize;
 
+pub use boundary::to_instant as local_instant;
 pub use instant::{instant_option, instant_text, parse_instant};
 pub use timeline::{RENEWALS_MAX, Timeline};
 

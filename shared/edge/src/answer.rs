@@ -72,6 +72,16 @@ impl Quota {
         &self.standing
     }
 
+    /// The period that it is of.
+    pub fn period(&self) -> Period {
+        self.period
+    }
+
+    /// The highest level of the period, of gauges and leases.
+    pub fn peak(&self) -> Option<Decimal> {
+        self.peak
+    }
+
     /// The currency of its prices.
     pub fn currency(&self) -> &str {
         &self.counter.terms.currency

@@ -10,6 +10,8 @@ use aws_sdk_dynamodb::{
     },
 };
 
+use aws_types::service_config::ServiceConfigKey;
+
 use crate::webhook::{Reach, Webhooks};
 
 /// An endpoint with its own credentials: an emulator.
@@ -38,6 +40,8 @@ pub struct Endpoints {
     pub sns: Endpoint,
     /// EventBridge.
     pub events: Endpoint,
+    /// S3.
+    pub s3: Endpoint,
 }
 
 /// One try waits this long for an answer; DynamoDB answers in milliseconds.
@@ -77,6 +81,8 @@ pub struct Clients {
     pub sns: aws_sdk_sns::Client,
     /// EventBridge.
     pub events: aws_sdk_eventbridge::Client,
+    /// S3.
+    pub s3: aws_sdk_s3::Client,
     /// What sends webhooks.
     pub webhooks: Webhooks,
 }
@@ -91,6 +97,7 @@ impl Clients {
             sesv2: aws_sdk_sesv2::Client::new(&endpoints.sesv2.config(http())),
             sns: aws_sdk_sns::Client::new(&endpoints.sns.config(http())),
             events: aws_sdk_eventbridge::Client::new(&endpoints.events.config(http())),
+            s3: s3_client(&endpoints.s3, http()),
             webhooks,
         }
     }
@@ -116,6 +123,7 @@ impl Clients {
             sesv2: aws_sdk_sesv2::Client::new(&config),
             sns: aws_sdk_sns::Client::new(&config),
             events: aws_sdk_eventbridge::Client::new(&config),
+            s3: s3_of(&config),
             webhooks: Webhooks::new(Reach::Public, None)?,
         })
     }
@@ -131,6 +139,25 @@ pub fn dynamodb_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient
     let retries = retries().with_initial_backoff(EMULATOR_BACKOFF);
     let config = endpoint.config(http_client).into_builder().retry_config(retries);
     Client::new(&config.build())
+}
+
+/// A client of buckets for an endpoint given by hand, through `http_client` if given.
+pub fn s3_client(endpoint: &Endpoint, http_client: Option<SharedHttpClient>) -> aws_sdk_s3::Client {
+    s3_of(&endpoint.config(http_client))
+}
+
+/// A client of buckets. Where its endpoint is another than AWS's, a bucket is named in the path,
+/// and not in a host name that nobody there would resolve.
+fn s3_of(config: &SdkConfig) -> aws_sdk_s3::Client {
+    let own = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let own = own.ok().and_then(|key| config.service_config()?.load_config(key));
+    let elsewhere = config.endpoint_url().is_some() || own.is_some();
+    let config = aws_sdk_s3::config::Builder::from(config).force_path_style(elsewhere);
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 fn retries() -> RetryConfig {
@@ -153,5 +180,39 @@ impl Endpoint {
             .retry_config(retries());
         config.set_http_client(http_client);
         config.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn url(client: &aws_sdk_s3::Client) -> String {
+        let valid = aws_sdk_s3::presigning::PresigningConfig::expires_in(Duration::from_secs(60));
+        let get = client.get_object().bucket("reports").key("a/b.csv");
+        let signed = get.presigned(valid.expect("a minute")).await.expect("signed");
+        signed.uri().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_bucket_is_in_the_path_where_the_endpoint_is_not_amazons_and_in_the_host_where_it_is() {
+        let endpoint = Endpoint {
+            url: "http://127.0.0.1:4566".to_owned(),
+            region: "eu-central-1".to_owned(),
+            access_key_id: "test".to_owned(),
+            secret_access_key: "test".to_owned(),
+        };
+        let emulated = url(&s3_client(&endpoint, None)).await;
+        assert!(
+            emulated.starts_with("http://127.0.0.1:4566/reports/a/b.csv?"),
+            "{emulated}"
+        );
+        let mut amazons = endpoint.config(None).into_builder();
+        amazons.set_endpoint_url(None);
+        let real = url(&s3_of(&amazons.build())).await;
+        assert!(
+            real.starts_with("https://reports.s3.eu-central-1.amazonaws.com/a/b.csv?"),
+            "{real}"
+        );
     }
 }

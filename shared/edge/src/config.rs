@@ -25,6 +25,9 @@ pub const VARIABLES: &[&str] = &[
     "MAIL_SENDER",
     "RECONCILE_QUEUE_URL",
     "ANALYTICS_REFRESH_QUEUE_URL",
+    "REPORTS_BUCKET",
+    "PUBLIC_URL",
+    "API_URL",
     "STAGE",
 ];
 
@@ -55,6 +58,9 @@ pub struct Config {
     mail_sender: Option<String>,
     reconcile_queue_url: Option<String>,
     analytics_refresh_queue_url: Option<String>,
+    reports_bucket: Option<String>,
+    public_url: Option<String>,
+    api_url: Option<String>,
     stage: Option<String>,
 }
 
@@ -108,6 +114,9 @@ impl Config {
             mail_sender: optional("MAIL_SENDER"),
             reconcile_queue_url: optional("RECONCILE_QUEUE_URL"),
             analytics_refresh_queue_url: optional("ANALYTICS_REFRESH_QUEUE_URL"),
+            reports_bucket: optional("REPORTS_BUCKET"),
+            public_url: optional("PUBLIC_URL"),
+            api_url: optional("API_URL"),
             stage: optional("STAGE"),
         })
     }
@@ -182,6 +191,17 @@ impl Config {
         needed(&self.analytics_refresh_queue_url, "ANALYTICS_REFRESH_QUEUE_URL")
     }
 
+    /// The bucket that reports are kept in.
+    pub fn reports_bucket(&self) -> Result<String, ConfigError> {
+        needed(&self.reports_bucket, "REPORTS_BUCKET")
+    }
+
+    /// Where users reach the API: by a name that the operator gave, or by API Gateway's own.
+    pub fn public_url(&self) -> Result<String, ConfigError> {
+        let url = self.public_url.as_ref().or(self.api_url.as_ref()).cloned();
+        Ok(needed(&url, "API_URL")?.trim_end_matches('/').to_owned())
+    }
+
     /// What this deployment is for; its measures are told apart by it.
     pub fn stage(&self) -> Result<String, ConfigError> {
         needed(&self.stage, "STAGE")
@@ -225,6 +245,8 @@ mod tests {
             (empty.mail_sender(), "MAIL_SENDER"),
             (empty.reconcile_queue_url(), "RECONCILE_QUEUE_URL"),
             (empty.analytics_refresh_queue_url(), "ANALYTICS_REFRESH_QUEUE_URL"),
+            (empty.reports_bucket(), "REPORTS_BUCKET"),
+            (empty.public_url(), "API_URL"),
             (empty.stage(), "STAGE"),
         ] {
             assert_eq!(missing.expect_err("missing").0, name);
@@ -242,6 +264,7 @@ mod tests {
             full.event_bus_name(),
             full.mail_sender(),
             full.reconcile_queue_url(),
+            full.reports_bucket(),
             full.stage(),
         ] {
             assert_eq!(there.expect("there"), "there");

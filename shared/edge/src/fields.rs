@@ -92,6 +92,12 @@ impl Fields {
         object.into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
+    /// The texts in a field that is yet to be read, if it is a list.
+    pub fn texts_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let list = self.values.get(name).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
+    }
+
     /// A field that may be left out; null is left out.
     pub fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, Fault>) -> Option<T> {
         match self.values.remove(name) {
@@ -130,6 +136,19 @@ impl Fields {
     pub fn optional_list<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Option<Vec<T>> {
         let elements = self.optional(name, elements)?;
         self.read_each(name, &elements, read)
+    }
+
+    /// As [`Fields::optional_list`], which may be empty: that is left out, too.
+    pub fn list<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Option<Vec<T>> {
+        if self
+            .values
+            .get(name)
+            .and_then(Value::as_array)
+            .is_some_and(Vec::is_empty)
+        {
+            self.values.remove(name);
+        }
+        self.optional_list(name, read)
     }
 
     fn read_each<T>(

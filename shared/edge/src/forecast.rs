@@ -45,22 +45,7 @@ pub struct Ask {
 /// Makes a forecast of an owner's usage. 422 `insufficient_data` if there is too little of it; 404 if the subscription
 /// is gone.
 pub async fn make(app: &App, target: &Target, ask: &Ask, now: DateTime<Utc>) -> Result<StoredForecast, Problem> {
-    let end = end_of(target.timeline.zone(), ask.horizon_days, now)
-        .ok_or_else(|| Problem::internal("a horizon lies beyond the calendar"))?;
-    let outlook = app.store.outlook(target, &ask.metric, end, now).await?;
-    let outlook = outlook.ok_or_else(|| Problem::not_found("subscription"))?;
-    let question = Question {
-        kind: ask.metric.kind,
-        days: &outlook.days,
-        zone: target.timeline.zone(),
-        now,
-        used: outlook.used,
-        peak: outlook.peak,
-        periods: &outlook.periods,
-        horizon: ask.horizon_days as usize,
-        model: ask.model,
-    };
-    let made = forecast_usage(&question).ok_or_else(|| Problem::internal("a forecast lies beyond the calendar"))?;
+    let made = foresee(app, target, &ask.metric, ask.horizon_days, ask.model, now).await?;
     let made = made.map_err(|few| too_few(&ask.metric, few))?;
     Ok(StoredForecast {
         id: ask.id.clone(),
@@ -70,6 +55,33 @@ pub async fn make(app: &App, target: &Target, ask: &Ask, now: DateTime<Utc>) -> 
         created_at: now,
         body: body(target, ask, &made, now),
     })
+}
+
+/// What is expected of an owner's usage, if enough is known of it. 404 if the subscription is gone.
+pub async fn foresee(
+    app: &App,
+    target: &Target,
+    metric: &Metric,
+    horizon_days: u32,
+    model: Option<Model>,
+    now: DateTime<Utc>,
+) -> Result<Result<UsageForecast, TooFewDays>, Problem> {
+    let end = end_of(target.timeline.zone(), horizon_days, now)
+        .ok_or_else(|| Problem::internal("a horizon lies beyond the calendar"))?;
+    let outlook = app.store.outlook(target, metric, end, now).await?;
+    let outlook = outlook.ok_or_else(|| Problem::not_found("subscription"))?;
+    let question = Question {
+        kind: metric.kind,
+        days: &outlook.days,
+        zone: target.timeline.zone(),
+        now,
+        used: outlook.used,
+        peak: outlook.peak,
+        periods: &outlook.periods,
+        horizon: horizon_days as usize,
+        model,
+    };
+    forecast_usage(&question).ok_or_else(|| Problem::internal("a forecast lies beyond the calendar"))
 }
 
 /// The end of the last day of a horizon; none near the end of the calendar.

@@ -10,6 +10,7 @@ pub mod cloud_event;
 pub mod config;
 pub mod cursor;
 pub mod fields;
+pub mod file;
 pub mod forecast;
 pub mod geography;
 pub mod idempotency;
@@ -52,6 +53,8 @@ pub struct App {
     pub sms: aws_sdk_sns::Client,
     /// The event bus.
     pub bus: aws_sdk_eventbridge::Client,
+    /// Buckets; see [`file::Files`].
+    pub s3: aws_sdk_s3::Client,
     /// What sends webhooks.
     pub webhooks: Webhooks,
     /// Who is who.
@@ -74,6 +77,7 @@ impl App {
             mail: clients.sesv2,
             sms: clients.sns,
             bus: clients.events,
+            s3: clients.s3,
             webhooks: clients.webhooks,
             auth,
             geography,

@@ -50,6 +50,8 @@ pub enum Code {
     Sealed,
     /// Too little is known to say something.
     InsufficientData,
+    /// A report would be too large.
+    ReportTooLarge,
     /// Too little is left.
     QuotaExceeded,
     /// The counter has as many holds as it can.
@@ -118,6 +120,11 @@ impl Code {
                 "insufficient_data",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "Too little is known",
+            ),
+            Self::ReportTooLarge => (
+                "report_too_large",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Report would be too large",
             ),
             Self::ReservationClosed => (
                 "reservation_closed",

@@ -42,6 +42,8 @@ pub struct Bucket {
     pub period: Period,
     /// What happened.
     pub totals: Totals,
+    /// The same, to be added up further.
+    pub partial: Partial,
     /// The total of the bucket before: 0 where that is empty; of levels the one carried in.
     pub previous: Decimal,
 }
@@ -159,6 +161,7 @@ impl Filling<'_> {
             self.done.push(Bucket {
                 period,
                 totals,
+                partial,
                 previous,
             });
         }
@@ -242,7 +245,7 @@ impl Store {
     }
 
     /// The level of a gauge at an instant on the quarter-hour grid: all changes before it.
-    async fn level_at(&self, series: &Series, at: DateTime<Utc>) -> Result<Decimal, StoreError> {
+    pub async fn level_at(&self, series: &Series, at: DateTime<Utc>) -> Result<Decimal, StoreError> {
         let day = day_of(at);
         let mut level = Decimal::ZERO;
         let before = Period {

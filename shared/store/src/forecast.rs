@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use metering_domain::{
@@ -22,11 +21,11 @@ use crate::{
     Store, StoreError,
     aggregation::BucketQuery,
     counter::Counter,
-    error::failed,
     hour::Series,
     item::{Item, Reader, at, int, s},
     keys::{self, Owner},
     mutation::{MutationRecord, ONLY, Transacted},
+    newest::Part,
     reservation::{Reservation, ReservationQuery},
     subscription::Target,
 };
@@ -43,8 +42,6 @@ const LEASES_PAGE: usize = 200;
 const LEASES_PAGES_MAX: usize = 25;
 /// Billing periods that one forecast touches: a year of days, and the running one.
 const PERIODS_MAX: usize = 367;
-/// How many pages one listing reads while a filter leaves it unfilled.
-const LIST_PAGES_MAX: usize = 10;
 
 /// A forecast as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,7 +195,10 @@ impl Store {
         };
         let peak = (metric.kind != Kind::Sum).then(|| counter.peak_in(&running).unwrap_or(used).max(used));
         let days = match metric.kind {
-            Kind::Lease => self.lease_days(&target, metric, now).await?,
+            Kind::Lease => {
+                let days = (Granularity::Daily, target.timeline.zone());
+                self.lease_peaks(&target, metric, days, now).await?
+            }
             Kind::Sum | Kind::Gauge => self.usage_days(&target, metric, &counter, now).await?,
         };
         Ok(Some(Outlook {
@@ -253,12 +253,13 @@ impl Store {
         Ok(days)
     }
 
-    /// Days on which something was held, with the most that was held at once: from the reservations, which stay as
-    /// long as events do.
-    async fn lease_days(
+    /// Days or hours of a zone in which something was held, with the most that was held at once: from the
+    /// reservations, which stay as long as events do.
+    pub async fn lease_peaks(
         &self,
         target: &Target,
         metric: &Metric,
+        buckets: (Granularity, Tz),
         now: DateTime<Utc>,
     ) -> Result<Vec<(Period, Decimal)>, StoreError> {
         let mut query = ReservationQuery {
@@ -278,7 +279,7 @@ impl Store {
                 break;
             }
         }
-        Ok(peaks(&leases, target.timeline.zone()))
+        Ok(peaks(&leases, buckets))
     }
 
     /// Writes a forecast together with the record of its answer; false if the request was answered before.
@@ -314,41 +315,17 @@ impl Store {
         query: &ForecastQuery,
         now: DateTime<Utc>,
     ) -> Result<(Vec<StoredForecast>, Option<String>), StoreError> {
-        // '~' sorts after every instant.
-        let mut before = query.before.clone().unwrap_or_else(|| "~".to_owned());
-        let mut found = Vec::new();
-        for _ in 0..LIST_PAGES_MAX {
-            let page = self
-                .dynamodb
-                .query()
-                .table_name(&self.tables.state)
-                .key_condition_expression("pk = :pk AND sk < :before")
-                .expression_attribute_values(":pk", s(keys::forecasts(&query.user_id)))
-                .expression_attribute_values(":before", s(&before))
-                .scan_index_forward(false)
-                .consistent_read(true)
-                .limit(i32::try_from(query.limit + 1).unwrap_or(i32::MAX))
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await
-                .map_err(|error| failed("forecast_list", error))?;
-            for item in page.items() {
-                let one = StoredForecast::from_item(item)?;
-                let fits = query.fits(&one, now);
-                if fits && found.len() == query.limit {
-                    return Ok((found, Some(before)));
-                }
-                before = one.sk();
-                if fits {
-                    found.push(one);
-                }
-            }
-            // Full, or cut at DynamoDB's megabyte.
-            if page.last_evaluated_key().is_none() {
-                return Ok((found, None));
-            }
-        }
-        Ok((found, Some(before)))
+        let part = Part {
+            operation: "forecast_list",
+            pk: keys::forecasts(&query.user_id),
+            before: query.before.as_deref(),
+            limit: query.limit,
+        };
+        let read = |item: &Item| {
+            let one = StoredForecast::from_item(item)?;
+            Ok(query.fits(&one, now).then_some(one))
+        };
+        self.newest(part, read).await
     }
 }
 
@@ -365,8 +342,8 @@ fn held(lease: &Reservation, now: DateTime<Utc>) -> (Period, Decimal) {
     )
 }
 
-/// The most that was held at once, on each day on which something was.
-fn peaks(leases: &[(Period, Decimal)], zone: Tz) -> Vec<(Period, Decimal)> {
+/// The most that was held at once, in each bucket in which something was.
+fn peaks(leases: &[(Period, Decimal)], of: (Granularity, Tz)) -> Vec<(Period, Decimal)> {
     // What ends makes room for what begins at the same instant.
     let mut changes: Vec<(DateTime<Utc>, bool, Decimal)> = Vec::new();
     for (held, quantity) in leases {
@@ -379,30 +356,30 @@ fn peaks(leases: &[(Period, Decimal)], zone: Tz) -> Vec<(Period, Decimal)> {
     let mut since: Option<DateTime<Utc>> = None;
     for (at, _, quantity) in changes {
         if let Some(since) = since.filter(|_| level > Decimal::ZERO) {
-            note(&mut days, zone, since, at, level);
+            note(&mut days, of, since, at, level);
         }
         level += quantity;
         since = Some(at);
         if level > Decimal::ZERO {
-            note(&mut days, zone, at, at, level);
+            note(&mut days, of, at, at, level);
         }
     }
     days.into_values().collect()
 }
 
-/// Notes a level on all days from one instant to another.
+/// Notes a level in all buckets from one instant to another.
 fn note(
     days: &mut BTreeMap<DateTime<Utc>, (Period, Decimal)>,
-    zone: Tz,
+    (granularity, zone): (Granularity, Tz),
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     level: Decimal,
 ) {
-    let mut day = bucket_at(Granularity::Daily, zone, from);
+    let mut day = bucket_at(granularity, zone, from);
     while let Some(own) = day.filter(|own| own.start < to || own.contains(from)) {
         let peak = days.entry(own.start).or_insert((own, level));
         peak.1 = peak.1.max(level);
-        day = next_bucket(Granularity::Daily, zone, &own);
+        day = next_bucket(granularity, zone, &own);
     }
 }
 
@@ -432,7 +409,7 @@ mod tests {
             lease("2026-01-01T23:00:00Z", "2026-01-03T01:00:00Z", 1),
             lease("2026-01-05T01:00:00Z", "2026-01-05T01:00:00Z", 4),
         ];
-        let days: Vec<(String, Decimal)> = peaks(&leases, Tz::UTC)
+        let days: Vec<(String, Decimal)> = peaks(&leases, (Granularity::Daily, Tz::UTC))
             .iter()
             .map(|(day, peak)| (day.start.date_naive().to_string(), *peak))
             .collect();

@@ -249,6 +249,19 @@ pub fn alerts_of(pk: &str) -> Option<&str> {
 
 const FORECASTS: &str = "FCT#";
 
+/// The partition of a user's reports, by their making.
+pub fn reports(user_id: &str) -> String {
+    format!("RPT#{user_id}")
+}
+
+/// The partition of a user's schedules of reports, by their creation.
+pub fn report_schedules(user_id: &str) -> String {
+    format!("SCH#{user_id}")
+}
+
+/// The kind of schedules of reports, by their next occurrence.
+pub const REPORTS_DUE: &str = "report_schedule";
+
 /// The partition of a user's forecasts, by their creation.
 pub fn forecasts(user_id: &str) -> String {
     format!("{FORECASTS}{user_id}")
@@ -379,7 +392,7 @@ pub fn subject_of(pk: &str) -> Option<Subject<'_>> {
     let (kind, rest) = pk.split_once('#')?;
     match kind {
         "SUB" => Some(Subject::Subscription(rest)),
-        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" | "ANO" => Some(Subject::User(rest)),
+        "NONE" | "NTF" | "ALR" | "FCT" | "SNT" | "STM" | "ANO" | "RPT" | "SCH" => Some(Subject::User(rest)),
         "LED" => subject_of(rest),
         "HRS" | "DAY" => subject_of_series(rest),
         "CDN" => subject_of(rest.splitn(3, '#').nth(2)?),
@@ -495,6 +508,8 @@ mod tests {
             notification("u"),
             alerts("u"),
             forecasts("u"),
+            reports("u"),
+            report_schedules("u"),
             sent("u", start, "email").0,
         ] {
             assert_eq!(subject_of(&pk), Some(Subject::User("u")), "{pk}");

@@ -26,11 +26,14 @@ use super::{Findings, Subject};
 const JWT: [&str; 3] = ["JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"];
 /// What it logs, without which it is not refused.
 const LOG_LEVEL: &str = "LOG_LEVEL";
-/// What functions do without, and use if it is there.
-const OPTIONAL: [(&str, &str); 3] = [
+/// What functions start without, and use if it is there, or have to ask for when they are called.
+const OPTIONAL: [(&str, &str); 6] = [
     ("AnalyticsApi", "GEO_DATABASE"),
     ("AnomalyJob", "GEO_DATABASE"),
     ("AlertJob", "ADMINISTRATOR_EMAIL"),
+    ("ReportJob", "PUBLIC_URL"),
+    ("ReportJob", "API_URL"),
+    ("ReportsApi", "REPORTS_BUCKET"),
 ];
 
 /// Function to needed variables, of all functions that are deployed.
@@ -87,6 +90,7 @@ fn starts(function: &str, without: &[&str]) -> bool {
         sesv2: nowhere(),
         sns: nowhere(),
         events: nowhere(),
+        s3: nowhere(),
     };
     let Ok(webhooks) = Webhooks::new(Reach::Public, None) else {
         return false;

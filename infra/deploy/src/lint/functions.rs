@@ -3,6 +3,11 @@
 use super::{Findings, Subject, source::referred};
 use crate::cost::MEMORY_MB;
 
+/// Functions that make files, and their memory in MB: a whole processor (AWS Lambda Developer Guide, "Configure Lambda
+/// function memory"), and room for the largest report, which takes some 550 MB.
+const MAKES_FILES: [&str; 2] = ["ReportsApi", "ReportJob"];
+const MAKES_FILES_MB: u64 = 1_769;
+
 pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
     let (makefile, workspace) = (&subject.repository.makefile, &subject.repository.workspace);
     // A recipe may be broken over lines.
@@ -21,6 +26,12 @@ pub fn check(subject: &Subject<'_>, findings: &mut Findings) {
         findings.unless(method == "makefile", name, "its BuildMethod must be makefile");
         findings.unless(function.at("CodeUri") == ".", name, "its CodeUri must be .");
         findings.unless(!function.at("Description").is_null(), name, "it has no Description");
+        let memory = MAKES_FILES.contains(&name).then_some(MAKES_FILES_MB);
+        findings.unless(
+            function.at("MemorySize").as_u64() == memory,
+            name,
+            &format!("its MemorySize must be {memory:?}"),
+        );
         let group = referred(function.at("LoggingConfig/LogGroup"));
         let group = group.and_then(|group| groups.iter().find(|one| one.name == group));
         findings.unless(group.is_some(), name, "it has no log group of its own");

@@ -71,6 +71,7 @@ fn template(triggers: Triggers) -> Template {
         tables: Vec::new(),
         queues: Vec::new(),
         buses: Vec::new(),
+        buckets: Vec::new(),
     }
 }
 

@@ -69,6 +69,12 @@ impl Asked {
         Self::of(Protocol::Rest, &operation, access.map(|access| vec![access]))
     }
 
+    /// What one request to a bucket asks for, as the service that was asked understood it.
+    pub fn by_key(action: &str, resource: &str) -> Self {
+        let accesses = vec![(action.to_owned(), resource.to_owned())];
+        Self::of(Protocol::Rest, action, Some(accesses))
+    }
+
     fn of(protocol: Protocol, operation: &str, accesses: Option<Vec<Access>>) -> Self {
         Self {
             protocol,
@@ -76,6 +82,12 @@ impl Asked {
             accesses,
         }
     }
+}
+
+/// Whether a request is signed for S3, which asks for the policy itself.
+pub fn is_to_buckets(request: &HttpRequest) -> bool {
+    let signature = request.headers().get("authorization").unwrap_or_default();
+    signature.contains("/s3/aws4_request")
 }
 
 /// The path of an address, without its query.

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::TimeDelta;
 
+mod buckets;
 mod outbox;
 
 use super::*;

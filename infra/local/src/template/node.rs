@@ -103,6 +103,9 @@ impl<'a> Node<'a> {
 
     /// A text that holds no intrinsic function.
     pub fn plain(&self) -> Result<&'a str, TemplateError> {
-        self.value.as_str().ok_or_else(|| self.wrong("must be a plain text"))
+        match self.value {
+            Value::String(text) => Ok(text),
+            _ => Err(self.wrong("must be a plain text")),
+        }
     }
 }

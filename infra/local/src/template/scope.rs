@@ -7,7 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_norway::{Value, value::TaggedValue};
 
-use super::{ACCOUNT, REGION, TemplateError, node::Node, queue::queue_arn, rule::bus_arn};
+use super::{
+    ACCOUNT, REGION, TemplateError,
+    bucket::{bucket_arn, bucket_name},
+    node::Node,
+    queue::queue_arn,
+    rule::bus_arn,
+};
 use crate::queues::queue_url;
 
 /// The names that an intrinsic function may use.
@@ -108,9 +114,17 @@ impl Scope {
             ("AWS::Region", _) => Ok(REGION.to_owned()),
             ("AWS::AccountId", _) => Ok(ACCOUNT.to_owned()),
             ("AWS::Partition", _) => Ok("aws".to_owned()),
-            (_, Some("AWS::DynamoDB::Table" | "AWS::Events::EventBus" | "AWS::Serverless::Function")) => {
-                Ok(name.to_owned())
-            }
+            ("AWS::URLSuffix", _) => Ok("amazonaws.com".to_owned()),
+            (
+                _,
+                Some(
+                    "AWS::DynamoDB::Table"
+                    | "AWS::Events::EventBus"
+                    | "AWS::Serverless::Function"
+                    | "AWS::Serverless::HttpApi",
+                ),
+            ) => Ok(name.to_owned()),
+            (_, Some("AWS::S3::Bucket")) => Ok(bucket_name(name)),
             (_, Some("AWS::SQS::Queue")) => Ok(queue_url(&self.queues_at, name)),
             _ => Err(node.wrong(&format!("a reference to {name} is not understood"))),
         }
@@ -122,6 +136,7 @@ impl Scope {
         match (self.resources.get(name).map(String::as_str), attribute) {
             (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
             (Some("AWS::DynamoDB::Table"), "StreamArn") => Ok(stream_arn(name)),
+            (Some("AWS::S3::Bucket"), "Arn") => Ok(bucket_arn(&bucket_name(name))),
             (Some("AWS::SQS::Queue"), "Arn") => Ok(queue_arn(name)),
             (Some("AWS::Events::EventBus"), "Arn") => Ok(bus_arn(name)),
             (Some("AWS::Events::EventBus"), "Name") => Ok(name.to_owned()),

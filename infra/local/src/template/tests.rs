@@ -1,5 +1,6 @@
 //! The reader against the real template and against what it must refuse.
 
+mod buckets;
 mod several;
 
 use super::*;
@@ -42,6 +43,8 @@ fn the_template_is_understood_to_the_end() {
             "IngestJob",
             "AdminApi",
             "AnalyticsApi",
+            "ReportsApi",
+            "ReportJob",
             "AlertsApi",
             "RelayJob",
             "AggregateJob",

@@ -20,7 +20,7 @@ pub(super) fn to_local(zone: Tz, at: DateTime<Utc>) -> Option<NaiveDateTime> {
 ///
 /// A doubled local time is its first occurrence; one inside a gap is read with the offset in force
 /// before the gap, which moves it forward by the gap's length (RFC 5545, section 3.3.5).
-pub(super) fn to_instant(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
+pub fn to_instant(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
     match zone.from_local_datetime(&local) {
         LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => Some(at.to_utc()),
         LocalResult::None => {
