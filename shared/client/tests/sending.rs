@@ -1,0 +1,237 @@
+//! The sender: everything that is handed over is told once, whatever happens in between.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use metering_client::{Client, Dead, Retry, SendError, Sender, SenderOptions, SpoolOptions, Usage};
+use usage_local::Options;
+
+use crate::support::{PATIENCE, SERVICE, client, events, stack, stack_with, used};
+
+/// Nobody answers there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+fn quick() -> SenderOptions {
+    let mut options = SenderOptions::default();
+    options.batch_age_max = Duration::from_millis(20);
+    options
+}
+
+fn event(user: &str, number: usize) -> Usage {
+    Usage::new(user, "api_calls", 1).keyed(format!("{user}-{number}"))
+}
+
+/// A client whose own retries are short.
+fn impatient(base: &str) -> Client {
+    let client = Client::new(base, SERVICE).expect("a client");
+    client.with_retry(Retry {
+        attempt: Duration::from_secs(60),
+        longest_pause: Duration::from_millis(200),
+        ..Retry::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_returns_when_all_before_it_is_counted_whatever_the_batches_are() {
+    let stack = stack().await;
+    let mut options = quick();
+    options.batch_events_max = 7;
+    options.batch_age_max = Duration::from_secs(3_600);
+    let sender = Sender::start(&impatient(&stack.url()), options).expect("a sender");
+    for number in 0..40 {
+        sender.try_send(event("1", number)).expect("there is room");
+    }
+    sender.flush(PATIENCE).await.expect("told");
+    assert_eq!(used(&stack.url(), "1", "api_calls").await.0, "40");
+    let stats = sender.stats();
+    assert_eq!((stats.counted, stats.pending, stats.dead), (40, 0, 0), "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_identity_counts_once_by_whichever_way_it_is_told() {
+    let stack = stack().await;
+    let sender = Sender::start(&impatient(&stack.url()), quick()).expect("a sender");
+    let usage = Usage::new("1", "api_calls", 2);
+    sender.send(usage.clone()).await.expect("handed over");
+    sender.flush(PATIENCE).await.expect("told");
+    sender.send(usage.clone()).await.expect("handed over");
+    sender.flush(PATIENCE).await.expect("told");
+    let client = client(&stack.url(), SERVICE);
+    let again = client.track_unenforced(&usage).await.expect("an answer");
+    assert!(again.duplicate, "{again:?}");
+    assert_eq!(used(&stack.url(), "1", "api_calls").await.0, "2");
+    assert_eq!(sender.stats().duplicates, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_refuses_by_itself_is_told_once_and_does_not_hold_up_the_rest() {
+    let stack = stack().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let heard: Arc<Mutex<Vec<Dead>>> = Arc::default();
+    let listener = Arc::clone(&heard);
+    let mut options = quick();
+    options.spool = Some(SpoolOptions::new(folder.path()));
+    options.on_dead = Some(Arc::new(move |dead: &Dead| {
+        listener.lock().expect("no panic").push(dead.clone())
+    }));
+    let sender = Sender::start(&impatient(&stack.url()), options).expect("a sender");
+    sender.send(event("1", 1)).await.expect("handed over");
+    sender
+        .send(Usage::new("1", "no_such_metric", 1))
+        .await
+        .expect("handed over");
+    sender.send(event("1", 2)).await.expect("handed over");
+    sender.flush(PATIENCE).await.expect("told");
+    assert_eq!(used(&stack.url(), "1", "api_calls").await.0, "2");
+    let dead = heard.lock().expect("no panic").clone();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0].record["track"]["usage"]["metric_type"], "no_such_metric");
+    let kept = std::fs::read_to_string(folder.path().join("dead.jsonl")).expect("it is kept");
+    assert!(kept.contains("no_such_metric") && kept.lines().count() == 1, "{kept}");
+    assert_eq!((sender.stats().dead, sender.stats().counted), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_counts_and_a_sender_that_waits_waits() {
+    let mut options = quick();
+    options.queue_max = 50;
+    let sender = Sender::start(&impatient(NOWHERE), options).expect("a sender");
+    let (mut taken, mut refused) = (0, 0);
+    for number in 0..2_000 {
+        match sender.try_send(event("1", number)) {
+            Ok(()) => taken += 1,
+            Err(SendError::Full) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+        // The background takes what it can hold, and no more.
+        tokio::task::yield_now().await;
+    }
+    assert!(refused > 0);
+    let stats = sender.stats();
+    assert_eq!((stats.pending, stats.refused), (taken, refused), "{stats:?}");
+    let waiting = tokio::time::timeout(Duration::from_millis(50), sender.send(event("1", 2_000))).await;
+    assert!(waiting.is_err(), "there is no room: {waiting:?}");
+    let unsent = sender
+        .flush(Duration::from_millis(50))
+        .await
+        .expect_err("nobody answers");
+    assert_eq!(unsent.pending, taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_to_the_spool_outlives_its_process_and_counts_once() {
+    let stack = stack().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = quick();
+    options.spool = Some(SpoolOptions::new(folder.path()));
+    // Nobody answers this process, whose runtime ends as if it were killed.
+    let (first, path) = (options.clone(), folder.path().to_owned());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .expect("threads");
+        runtime.block_on(async {
+            let sender = Sender::start(&impatient(NOWHERE), first).expect("a sender");
+            for number in 0..30 {
+                sender.send(event("1", number)).await.expect("it is in the spool");
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(60));
+    })
+    .join()
+    .expect("it ends");
+    assert!(std::fs::read_dir(&path).expect("a folder").count() > 1);
+
+    let sender = Sender::start(&impatient(&stack.url()), options).expect("a sender");
+    sender.send(event("1", 0)).await.expect("it is in the spool");
+    sender.flush(PATIENCE).await.expect("told");
+    assert_eq!(used(&stack.url(), "1", "api_calls").await.0, "30");
+    let left: Vec<_> = std::fs::read_dir(&path)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["lock"], "what is told is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_restarted_under_load_counts_everything_once() {
+    let data = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        data_dir: Some(data.path().to_owned()),
+        ..Options::default()
+    };
+    let stack = stack_with(options.clone()).await;
+    let (url, port) = (
+        stack.url(),
+        stack
+            .url()
+            .rsplit(':')
+            .next()
+            .expect("a port")
+            .parse()
+            .expect("a number"),
+    );
+    let mut sending = quick();
+    sending.batch_events_max = 20;
+    let sender = Sender::start(&impatient(&url), sending).expect("a sender");
+    let load = {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            for number in 0..600 {
+                sender
+                    .send(event(&format!("{}", number % 3), number))
+                    .await
+                    .expect("handed over");
+                if number % 20 == 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        })
+    };
+    while sender.stats().counted < 60 {
+        tokio::task::yield_now().await;
+    }
+    stack.stop().await;
+    let stack = loop {
+        let again = Options {
+            port,
+            ..options.clone()
+        };
+        match usage_local::Stack::start(Options { idle: true, ..again }).await {
+            Ok(stack) => break stack,
+            // The folder is let go with the last thread of the old one.
+            Err(usage_local::StackError::DataDir(_) | usage_local::StackError::Port(_)) => {
+                tokio::task::yield_now().await
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    load.await.expect("it ends");
+    sender.flush(PATIENCE).await.expect("told");
+    for user in 0..3 {
+        let user = user.to_string();
+        assert_eq!(
+            used(&stack.url(), &user, "api_calls").await.0,
+            "200",
+            "{:?}",
+            sender.stats()
+        );
+        assert_eq!(events(&stack.url(), &user, "api_calls").await.len(), 200);
+    }
+    assert_eq!(sender.stats().dead, 0);
+}
+
+#[tokio::test]
+async fn what_the_service_could_never_take_is_refused_at_once_and_named() {
+    let sender = Sender::start(&impatient(NOWHERE), quick()).expect("a sender");
+    let refused = |usage: Usage| sender.try_send(usage).expect_err("it is refused").to_string();
+    assert!(refused(Usage::new("a b", "api_calls", 1)).starts_with("user_id: "));
+    assert!(refused(Usage::new("1", "", 1)).starts_with("metric_type: "));
+    assert!(refused(event("1", 1).keyed("")).starts_with("idempotency_key: "));
+    assert!(refused(event("1", 1).resource("x".repeat(257))).starts_with("resource_id: "));
+    assert!(refused(event("1", 1).with("k", "x".repeat(600))).starts_with("metadata: "));
+    assert_eq!(sender.stats().pending, 0);
+}
