@@ -43,4 +43,5 @@ pub use retry::Retry;
 pub use sender::Queue;
 pub use sender::{Dead, SendError, Sender, SenderOptions, Stats, Unsent};
 pub use spool::{SpoolError, SpoolOptions, Sync};
+pub use types::Quantity;
 pub use usage::Usage;
