@@ -93,7 +93,7 @@ impl Hold {
                 }
             }
         };
-        open.permit.hand(Handed::One(Box::new(record)));
+        open.permit.hand_at_once(record);
     }
 }
 
@@ -103,7 +103,7 @@ impl Drop for Hold {
             return;
         };
         match open.ground {
-            Ground::Service(id) => open.permit.hand(Handed::One(Box::new(Record::Release { id }))),
+            Ground::Service(id) => open.permit.hand_at_once(Record::Release { id }),
             Ground::Local(outages) => outages.unused(&open.demand.metric, open.demand.quantity),
         }
     }

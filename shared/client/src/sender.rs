@@ -268,6 +268,13 @@ impl Permit {
         self.shared.counters.handed(1);
         self.place.send(handed);
     }
+
+    /// Hands over what others wait for: a hold that has ended keeps a quota from them.
+    pub(crate) fn hand_at_once(self, record: Record) {
+        let shared = Arc::clone(&self.shared);
+        self.hand(Handed::One(Box::new(record)));
+        shared.hurry.notify_one();
+    }
 }
 
 impl fmt::Debug for Sender {

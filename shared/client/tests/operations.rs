@@ -120,14 +120,12 @@ impl Pretender {
         let status: u16 = status.parse().expect("a status");
         let response = self.resolve(response);
         let Some(examples) = response["content"]["application/json"]["examples"].as_object() else {
-            return axum::http::StatusCode::from_u16(status)
-                .expect("a status")
-                .into_response();
+            return http::StatusCode::from_u16(status).expect("a status").into_response();
         };
         let example = examples.values().cycle().nth(self.example).expect("an example");
         let body = self.resolve(example)["value"].to_string();
         let head = [("content-type", "application/json")];
-        (axum::http::StatusCode::from_u16(status).expect("a status"), head, body).into_response()
+        (http::StatusCode::from_u16(status).expect("a status"), head, body).into_response()
     }
 }
 

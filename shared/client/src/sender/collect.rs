@@ -137,17 +137,28 @@ pub(super) fn spooled(handed: mpsc::Receiver<Handed>, shared: Arc<Shared>) {
     tokio::spawn(tell(flushes, shared));
 }
 
-/// What the writer says to the teller: there is more, and perhaps someone waits for all of it.
-type Written = Option<oneshot::Sender<()>>;
+/// What the writer says to the teller.
+enum Written {
+    /// There is more.
+    More,
+    /// There is more, and a quota is kept from others until it is told.
+    Urgent,
+    /// Someone waits for all of it.
+    Flush(oneshot::Sender<()>),
+}
 
 async fn write(mut handed: mpsc::Receiver<Handed>, written: mpsc::UnboundedSender<Written>, shared: Arc<Shared>) {
     let mut received = Vec::new();
     while let Some(taken) = take(&mut handed, &mut received, LINGER, &shared).await {
         let (awaited, said): (Vec<_>, Vec<_>) = taken.waiting.into_iter().unzip();
         write_awaited(&shared, awaited, said).await;
+        let is_urgent = taken
+            .records
+            .iter()
+            .any(|record| !matches!(record, Record::Track { .. }));
         write_until_done(&shared, taken.records).await;
-        let mut tidings = vec![None];
-        tidings.extend(taken.flushes.into_iter().map(Some));
+        let mut tidings = vec![if is_urgent { Written::Urgent } else { Written::More }];
+        tidings.extend(taken.flushes.into_iter().map(Written::Flush));
         // Nobody hears only if the runtime ends.
         tidings.into_iter().for_each(|tiding| drop(written.send(tiding)));
     }
@@ -227,8 +238,9 @@ async fn tell(mut written: mpsc::UnboundedReceiver<Written>, shared: Arc<Shared>
         if !earlier {
             match written.recv().await {
                 None => break,
-                Some(Some(flush)) => flushes.push(flush),
-                Some(None) => await_company(&mut written, &mut flushes, shared.options.batch_age_max).await,
+                Some(Written::Flush(flush)) => flushes.push(flush),
+                Some(Written::Urgent) => {}
+                Some(Written::More) => await_company(&mut written, &mut flushes, shared.options.batch_age_max).await,
             }
         }
         let end = spool(&shared).map_or((0, 0), |spool| spool.end());
@@ -263,12 +275,12 @@ async fn await_company(
         tokio::select! {
             () = &mut old => return,
             more = written.recv() => match more {
-                Some(None) => {}
-                Some(Some(flush)) => {
+                Some(Written::More) => {}
+                Some(Written::Flush(flush)) => {
                     flushes.push(flush);
                     return;
                 }
-                None => return,
+                Some(Written::Urgent) | None => return,
             },
         }
     }

@@ -4,13 +4,18 @@
 //! caller's patience. What the service refuses by itself ends as dead; what it refuses to everybody
 //! (wrong credentials, a wrong address) is an error in the log, and is tried again.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 
 use super::Shared;
 use crate::{client::Client, clock, error::Error, record::Record, retry::Retry, types::BatchItemResult, usage::Usage};
 
+/// How long an attempt may take at least: as long as API Gateway lets a function work.
+const ATTEMPT: Duration = Duration::from_secs(30);
 /// How many commits and releases are under way at once, for each batch.
 const SINGLES_AT_ONCE: usize = 8;
 
@@ -190,12 +195,14 @@ async fn count_expired(shared: &Arc<Shared>, record: Record) {
     }
 }
 
-/// The same client, tried once for each of our own attempts.
+/// The same client, tried once for each of our own attempts, and with patience: nobody waits here.
 fn once(client: &Client) -> Client {
     let retry = client.retry();
+    let attempt = retry.attempt.max(ATTEMPT);
     client.clone().with_retry(Retry {
-        deadline: retry.attempt,
-        first_pause: retry.attempt,
+        deadline: attempt,
+        first_pause: attempt,
+        attempt,
         ..retry
     })
 }
