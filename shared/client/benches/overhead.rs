@@ -53,7 +53,7 @@ fn application() -> Router {
 /// One request, its answer read to the end.
 async fn request<S, B>(service: &mut S)
 where
-    S: Service<Request<Body>, Response = axum::http::Response<B>, Error = Infallible>,
+    S: Service<Request<Body>, Response = http::Response<B>, Error = Infallible>,
     B: http_body::Body<Data = axum::body::Bytes>,
     B::Error: std::fmt::Debug,
 {

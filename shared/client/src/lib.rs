@@ -41,7 +41,7 @@ pub use refusal::Refusal;
 pub use retry::Retry;
 #[cfg(feature = "sqs")]
 pub use sender::Queue;
-pub use sender::{Dead, SendError, Sender, SenderOptions, Stats, Unsent};
+pub use sender::{Dead, OnDead, SendError, Sender, SenderOptions, Stats, Unsent};
 pub use spool::{SpoolError, SpoolOptions, Sync};
 pub use types::Quantity;
 pub use usage::Usage;

@@ -18,7 +18,14 @@ mod ship;
 mod sqs;
 mod stats;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -45,6 +52,8 @@ pub(crate) trait Finished: Send {
 /// What is handed to the background.
 pub(crate) enum Handed {
     One(Box<Record>),
+    /// A hold that has ended keeps a quota from others until this is told.
+    Urgent(Box<Record>),
     /// Someone waits until it is in the spool.
     Awaited(Box<Record>, oneshot::Sender<Result<(), SendError>>),
     Finished(Box<dyn Finished>),
@@ -57,6 +66,9 @@ pub(crate) struct Permit {
     place: mpsc::OwnedPermit<Handed>,
     shared: Arc<Shared>,
 }
+
+/// Is told what the service will never count.
+pub type OnDead = dyn Fn(&Dead) + Send + Sync;
 
 /// How events are collected and sent.
 #[derive(Clone)]
@@ -78,7 +90,7 @@ pub struct SenderOptions {
     #[cfg(feature = "sqs")]
     pub queue: Option<Queue>,
     /// Is told what the service will never count.
-    pub on_dead: Option<Arc<dyn Fn(&Dead) + Send + Sync>>,
+    pub on_dead: Option<Arc<OnDead>>,
 }
 
 impl Default for SenderOptions {
@@ -144,6 +156,9 @@ pub(crate) struct Shared {
     pub(crate) spool: Option<std::sync::Mutex<Spool>>,
     /// A batch is full, or someone waits.
     hurry: Notify,
+    /// How much of what is in the queue someone waits for. For a moment it may be below 0: what is
+    /// taken out is counted off, whether it was counted already or not.
+    urgent: AtomicI64,
 }
 
 impl Sender {
@@ -167,6 +182,7 @@ impl Sender {
             allowance,
             spool: spool.map(std::sync::Mutex::new),
             hurry: Notify::new(),
+            urgent: AtomicI64::new(0),
         });
         if shared.spool.is_some() {
             collect::spooled(handed, Arc::clone(&shared));
@@ -193,7 +209,7 @@ impl Sender {
         }
         let (said, written) = oneshot::channel();
         permit.hand(Handed::Awaited(record, said));
-        self.shared.hurry.notify_one();
+        self.shared.urge();
         written.await.unwrap_or(Err(SendError::Ended))
     }
 
@@ -202,7 +218,7 @@ impl Sender {
         let (said, told) = oneshot::channel();
         let flushed = async {
             self.queue.send(Handed::Flush(said)).await.ok()?;
-            self.shared.hurry.notify_one();
+            self.shared.urge();
             told.await.ok()
         };
         match tokio::time::timeout(timeout, flushed).await {
@@ -262,6 +278,14 @@ impl Sender {
     }
 }
 
+impl Shared {
+    /// Someone waits for something that is in the queue.
+    fn urge(&self) {
+        self.urgent.fetch_add(1, Ordering::AcqRel);
+        self.hurry.notify_one();
+    }
+}
+
 impl Permit {
     /// Hands something over; this cannot fail.
     pub(crate) fn hand(self, handed: Handed) {
@@ -272,8 +296,8 @@ impl Permit {
     /// Hands over what others wait for: a hold that has ended keeps a quota from them.
     pub(crate) fn hand_at_once(self, record: Record) {
         let shared = Arc::clone(&self.shared);
-        self.hand(Handed::One(Box::new(record)));
-        shared.hurry.notify_one();
+        self.hand(Handed::Urgent(Box::new(record)));
+        shared.urge();
     }
 }
 

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use metering_client::{Client, Dead, Retry, SendError, Sender, SenderOptions, SpoolOptions, Usage};
+use metering_client::{
+    Caller, Client, Dead, Error, Metering, Queue, Retry, SendError, Sender, SenderOptions, SpoolOptions, Usage,
+};
 use usage_local::Options;
 
 use crate::support::{PATIENCE, SERVICE, client, events, stack, stack_with, used};
@@ -239,4 +241,125 @@ async fn what_the_service_could_never_take_is_refused_at_once_and_named() {
     assert!(refused(event("1", 1).resource("x".repeat(257))).starts_with("resource_id: "));
     assert!(refused(event("1", 1).with("k", "x".repeat(600))).starts_with("metadata: "));
     assert_eq!(sender.stats().pending, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_way_of_the_queue_everything_counts_once_too_and_commits_go_over_http() {
+    let stack = usage_local::Stack::start(Options::default())
+        .await
+        .expect("the stack starts");
+    let sqs = metering_edge::aws::sqs_client(&stack.sqs_endpoint(), None);
+    let url = sqs
+        .get_queue_url()
+        .queue_name("UsageEventsQueue")
+        .send()
+        .await
+        .expect("a queue");
+    let mut options = quick();
+    options.queue = Some(Queue {
+        client: sqs,
+        url: url.queue_url.expect("a URL"),
+    });
+    let metering = Metering::over(impatient(&stack.url()))
+        .sender(options)
+        .start()
+        .expect("a metering");
+    for number in 0..40 {
+        metering.sender().send(event("1", number)).await.expect("handed over");
+    }
+    let caller = Caller::new("1");
+    let work = |_| async { Ok::<_, std::convert::Infallible>(()) };
+    metering
+        .reserve(&caller, "ocr_operations", 3, work)
+        .await
+        .expect("there was room");
+    metering.flush(PATIENCE).await.expect("told");
+    // The same by the other way is a duplicate.
+    let client = client(&stack.url(), SERVICE);
+    let drain = reqwest::Client::new().post(format!("{}/_local/drain", stack.url()));
+    let drained = drain
+        .json(&serde_json::json!({"timeout_seconds": 300}))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(drained.status(), 200);
+    assert!(
+        client
+            .track_unenforced(&event("1", 7))
+            .await
+            .expect("an answer")
+            .duplicate
+    );
+    assert_eq!(used(&stack.url(), "1", "api_calls").await.0, "40");
+    assert_eq!(used(&stack.url(), "1", "ocr_operations").await.0, "3");
+    let stats = metering.sender().stats();
+    assert_eq!((stats.counted, stats.committed, stats.pending), (40, 1, 0), "{stats:?}");
+}
+
+/// Answers with these, in order, and the last one for ever; notes what was asked.
+async fn scripted(script: Vec<(u16, Option<&'static str>)>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let notes = Arc::clone(&asked);
+    let handler = move |headers: axum::http::HeaderMap, body: String| {
+        let key = headers
+            .get("idempotency-key")
+            .and_then(|key| key.to_str().ok())
+            .unwrap_or_default();
+        let mut notes = notes.lock().expect("no panic");
+        let (status, retry_after) = script[notes.len().min(script.len() - 1)];
+        notes.push(format!("{key} {body}"));
+        let mut answer = axum::response::Response::new(axum::body::Body::from("not the service"));
+        *answer.status_mut() = axum::http::StatusCode::from_u16(status).expect("a status");
+        if let Some(seconds) = retry_after {
+            answer
+                .headers_mut()
+                .insert("retry-after", seconds.parse().expect("a header"));
+        }
+        async move { answer }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let router = axum::Router::new().fallback(handler);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (base, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_tried_again_with_its_identity_if_that_can_help_and_not_otherwise() {
+    let temporary = [429, 500, 502, 503, 504];
+    let script = temporary
+        .iter()
+        .map(|status| (*status, None))
+        .chain([(400, None)])
+        .collect();
+    let (base, asked) = scripted(script).await;
+    let wanted = metering_client::NewReservation::new("1", "ocr_operations", 1);
+    let refused = client(&base, SERVICE)
+        .reserve(&wanted)
+        .await
+        .expect_err("it is refused");
+    assert!(
+        matches!(refused, Error::Unexpected { status, .. } if status == 400),
+        "{refused:?}"
+    );
+    let asked = asked.lock().expect("no panic").clone();
+    assert_eq!(asked.len(), temporary.len() + 1, "and what is wrong is not tried again");
+    assert!(
+        asked.iter().all(|sent| *sent == asked[0] && !sent.starts_with(' ')),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_obeyed_and_beyond_the_deadline_ends_the_call() {
+    let (base, asked) = scripted(vec![(503, Some("1")), (503, Some("3600"))]).await;
+    let usage = event("1", 1);
+    let refused = client(&base, SERVICE)
+        .track_unenforced(&usage)
+        .await
+        .expect_err("it is refused");
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(3_600)));
+    let asked = asked.lock().expect("no panic").clone();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0], asked[1]);
 }

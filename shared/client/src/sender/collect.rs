@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -32,13 +32,19 @@ struct Taken {
     /// Who waits for which record.
     waiting: Vec<(Record, oneshot::Sender<Result<(), SendError>>)>,
     flushes: Vec<oneshot::Sender<()>>,
+    /// Someone waits for some of it.
+    is_urgent: bool,
 }
 
 impl Taken {
     /// Makes records of what was handed over; what can never be told ends here.
     fn add(&mut self, handed: Handed, shared: &Shared) {
+        if matches!(handed, Handed::Urgent(_) | Handed::Awaited(..) | Handed::Flush(_)) {
+            shared.urgent.fetch_sub(1, Ordering::AcqRel);
+            self.is_urgent = true;
+        }
         match handed {
-            Handed::One(record) => self.records.push(*record),
+            Handed::One(record) | Handed::Urgent(record) => self.records.push(*record),
             Handed::Awaited(record, said) => self.waiting.push((*record, said)),
             Handed::Flush(said) => self.flushes.push(said),
             Handed::Finished(finished) => {
@@ -90,7 +96,8 @@ async fn take(
 ) -> Option<Taken> {
     let mut taken = Taken::default();
     taken.add(handed.recv().await?, shared);
-    if taken.flushes.is_empty() {
+    let is_full = handed.len() >= shared.options.batch_events_max;
+    if !is_full && !taken.is_urgent && shared.urgent.load(Ordering::Acquire) <= 0 {
         tokio::select! {
             () = clock::wait(moment) => {}
             () = shared.hurry.notified() => {}
