@@ -21,7 +21,10 @@ use http_body_util::StreamBody;
 use metering_client::{
     Caller, Client, Metering, OnFull, OnOutage, Quantity, Rule, SenderOptions, SpoolOptions, Usage, Used,
 };
-use tokio::sync::Mutex;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Mutex,
+};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -88,9 +91,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(layer);
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", arguments.port)).await?;
+    // Before anybody knows of it, so that it is never ended without having told everything.
+    let terminate = signal(SignalKind::terminate())?;
     println!("ready http://{}", listener.local_addr()?);
     std::io::stdout().flush()?;
-    axum::serve(listener, app).with_graceful_shutdown(terminated()).await?;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(terminated(terminate))
+        .await?;
     // What cannot be told in time stays in the spool.
     match metering.flush(Duration::from_secs(120)).await {
         Ok(()) => eprintln!("{:?}", metering.sender().stats()),
@@ -176,11 +183,9 @@ impl Documents {
     }
 }
 
-async fn terminated() {
-    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let mut signal = signal.expect("signals can be listened for");
+async fn terminated(mut terminate: Signal) {
     tokio::select! {
-        _ = signal.recv() => {}
+        _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
 }

@@ -22,7 +22,7 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -159,6 +159,10 @@ pub(crate) struct Shared {
     /// How much of what is in the queue someone waits for. For a moment it may be below 0: what is
     /// taken out is counted off, whether it was counted already or not.
     urgent: AtomicI64,
+    /// The spool's writer has told its reader that there is more, or that it is urgent, and was not
+    /// heard yet: it does not say it twice, however long that takes.
+    news: AtomicBool,
+    urgent_news: AtomicBool,
 }
 
 impl Sender {
@@ -183,6 +187,8 @@ impl Sender {
             spool: spool.map(std::sync::Mutex::new),
             hurry: Notify::new(),
             urgent: AtomicI64::new(0),
+            news: AtomicBool::new(false),
+            urgent_news: AtomicBool::new(false),
         });
         if shared.spool.is_some() {
             collect::spooled(handed, Arc::clone(&shared));

@@ -164,8 +164,12 @@ async fn write(mut handed: mpsc::Receiver<Handed>, written: mpsc::UnboundedSende
             .iter()
             .any(|record| !matches!(record, Record::Track { .. }));
         write_until_done(&shared, taken.records).await;
-        let mut tidings = vec![if is_urgent { Written::Urgent } else { Written::More }];
-        tidings.extend(taken.flushes.into_iter().map(Written::Flush));
+        let mut tidings: Vec<Written> = taken.flushes.into_iter().map(Written::Flush).collect();
+        if is_urgent && !shared.urgent_news.swap(true, Ordering::AcqRel) {
+            tidings.push(Written::Urgent);
+        } else if !is_urgent && !shared.news.swap(true, Ordering::AcqRel) {
+            tidings.push(Written::More);
+        }
         // Nobody hears only if the runtime ends.
         tidings.into_iter().for_each(|tiding| drop(written.send(tiding)));
     }
@@ -250,6 +254,8 @@ async fn tell(mut written: mpsc::UnboundedReceiver<Written>, shared: Arc<Shared>
                 Some(Written::More) => await_company(&mut written, &mut flushes, shared.options.batch_age_max).await,
             }
         }
+        shared.news.store(false, Ordering::Release);
+        shared.urgent_news.store(false, Ordering::Release);
         let end = spool(&shared).map_or((0, 0), |spool| spool.end());
         while let Some(portion) = read(&shared).await {
             if earlier {
