@@ -162,6 +162,7 @@ async fn is_hanging(State(documents): State<Arc<Documents>>, Path(id): Path<Stri
 }
 
 impl Documents {
+    #[expect(clippy::disallowed_methods, reason = "slowness that is asked for is real")]
     async fn trouble(&self, fault: &str, id: String) -> Response {
         match fault {
             "fail" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -193,7 +193,7 @@ async fn a_service_that_is_restarted_under_load_counts_everything_once() {
                     .await
                     .expect("handed over");
                 if number % 20 == 0 {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::task::yield_now().await;
                 }
             }
         })
@@ -300,7 +300,7 @@ async fn by_way_of_the_queue_everything_counts_once_too_and_commits_go_over_http
 async fn scripted(script: Vec<(u16, Option<&'static str>)>) -> (String, Arc<Mutex<Vec<String>>>) {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let notes = Arc::clone(&asked);
-    let handler = move |headers: axum::http::HeaderMap, body: String| {
+    let handler = move |headers: http::HeaderMap, body: String| {
         let key = headers
             .get("idempotency-key")
             .and_then(|key| key.to_str().ok())
@@ -309,7 +309,7 @@ async fn scripted(script: Vec<(u16, Option<&'static str>)>) -> (String, Arc<Mute
         let (status, retry_after) = script[notes.len().min(script.len() - 1)];
         notes.push(format!("{key} {body}"));
         let mut answer = axum::response::Response::new(axum::body::Body::from("not the service"));
-        *answer.status_mut() = axum::http::StatusCode::from_u16(status).expect("a status");
+        *answer.status_mut() = http::StatusCode::from_u16(status).expect("a status");
         if let Some(seconds) = retry_after {
             answer
                 .headers_mut()
