@@ -101,3 +101,45 @@ async fn series_in_use_are_forecast_once_a_day() {
     assert_eq!((second.len(), &second[1]), (2, &first[0]));
     assert_ne!(second[0]["id"], first[0]["id"]);
 }
+
+/// Usage that stops changes no hour, so that only the daily look finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_that_fell_silent_is_found() {
+    let client = Client::start().await;
+    client.clock(json!({"now": "2026-04-02T04:30:00Z"})).await;
+    let event = |back: i64| {
+        let at = client.now() - TimeDelta::hours(back);
+        let value = 95 + back % 10;
+        json!({"user_id": "u", "metric_type": "api_calls", "metric_value": value, "timestamp": at, "backfill": true})
+    };
+    let events: Vec<Value> = (0..20 * 24).map(event).collect();
+    let sent = client
+        .post("/api/v1/usage/track/batch", SERVICE, json!({"events": events}))
+        .await;
+    assert_eq!(sent.body["accepted"], json!(events.len()), "{sent:?}");
+    client.drain().await;
+    client.clock(json!({"advance_seconds": 86_400})).await;
+    client.drain().await;
+    let drops = async || {
+        let all = client
+            .all("/api/v1/usage/anomalies?user_id=u&limit=200", "anomalies")
+            .await;
+        let drops = all.into_iter().filter(|one| one["anomaly_type"] == "drop");
+        drops.collect::<Vec<Value>>()
+    };
+    assert_eq!(drops().await, Vec::<Value>::new(), "nobody looks while nothing comes");
+    refresh(&client).await;
+    client.drain().await;
+    let found = drops().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (&found[0]["observed_value"], &found[0]["window_start"]),
+        (&json!(0), &json!("2026-04-02T05:00:00Z")),
+        "{found:?}"
+    );
+
+    // Again: it is the same one.
+    refresh(&client).await;
+    client.drain().await;
+    assert_eq!(drops().await, found);
+}

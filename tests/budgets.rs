@@ -221,6 +221,24 @@ async fn aggregates_stay_within_their_budget() {
         assert_eq!(metered.call(Method::GET, &path, None).await, 200);
         metered.assert_within(what, &budget);
     }
+    let listed = "/api/v1/usage/admin/subscriptions?user_id=u";
+    let subscription = metered.client.all(listed, "subscriptions").await.remove(0);
+    let owner = format!("SUB#{}", subscription["id"].as_str().expect("an id"));
+    let look = message(&json!({"owner": owner, "user_id": "u", "metric_type": DOCUMENTS, "gauge": false}));
+    for _ in 0..2 {
+        metered.wire.passed();
+        let answer = metered.instance.invoke("AnomalyJob", look.to_string()).await;
+        assert_eq!(answer.expect("an answer"), r#"{"batchItemFailures":[]}"#);
+    }
+    metered.assert_within("a look at a month of hours", &budget::LOOK_AT_A_MONTH);
+}
+
+/// A batch of one message, as Lambda hands it over.
+fn message(body: &Value) -> Value {
+    json!({"Records": [{
+        "messageId": "m", "receiptHandle": "r", "body": body.to_string(), "eventSource": "aws:sqs",
+        "attributes": {"SentTimestamp": "1769372896000", "ApproximateReceiveCount": "1"},
+    }]})
 }
 
 /// What the functions behind the streams and the queue do for one event that is alone in its hour.
@@ -250,12 +268,12 @@ async fn what_follows_an_event_stays_within_its_budget() {
             metered.wire.passed();
         }
     }
-    assert_eq!(following.len(), 6);
+    assert_eq!(following.len(), 8);
 }
 
 impl Metered {
     /// The calls that follow the event tracked last, as Lambda would make them.
-    async fn told_of_the_last(&self) -> [(&'static str, &'static str, Value, Budget); 3] {
+    async fn told_of_the_last(&self) -> [(&'static str, &'static str, Value, Budget); 4] {
         let last = |table: &str| {
             let records = self.client.stack.records(table).expect("records");
             records.last().cloned().expect("a record")
@@ -270,15 +288,15 @@ impl Metered {
             "gauge": false, "hour": hour,
             "events": [{"id": id, "at": text("ts"), "rev": 1, "received_at": text("received_at")}],
         });
-        let message = json!({
-            "messageId": "m", "receiptHandle": "r", "body": changed.to_string(), "eventSource": "aws:sqs",
-            "attributes": {"SentTimestamp": "1769372896000", "ApproximateReceiveCount": "1"},
+        let series = json!({
+            "owner": changed["owner"], "user_id": "u", "metric_type": DOCUMENTS, "gauge": false,
         });
         let batch = |record: Value| json!({"Records": [record]});
         [
             ("an event passed on", "RelayJob", batch(stored), budget::RELAY_EVENT),
             ("a counter judged", "RelayJob", batch(counted), budget::RELAY_COUNTER),
-            ("an hour computed", "AggregateJob", batch(message), budget::AGGREGATE),
+            ("an hour computed", "AggregateJob", message(&changed), budget::AGGREGATE),
+            ("a series looked at", "AnomalyJob", message(&series), budget::LOOK),
         ]
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use metering_domain::{alert::AlertType, anomaly::ALERT_RISK_MIN};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -24,6 +25,7 @@ pub struct Tables {
     events: Vec<Value>,
     counters: Vec<Value>,
     alerts: Vec<Value>,
+    anomalies: Vec<Value>,
     statements: Vec<Value>,
     records: Vec<Value>,
 }
@@ -44,6 +46,7 @@ impl Tables {
                 .collect(),
             counters: begins("sk", "CTR#"),
             alerts: begins("pk", "ALR#"),
+            anomalies: begins("pk", "ANO#"),
             statements: begins("pk", "STM#"),
             records: begins("pk", "RSV#"),
         }
@@ -57,6 +60,7 @@ impl Tables {
         self.check_reserved(ledger, &mut wrong);
         check_denials(ledger, &mut wrong);
         self.check_alerts(&mut wrong);
+        self.check_anomalies(&mut wrong);
         self.check_statements(&mut wrong);
         wrong
     }
@@ -219,7 +223,8 @@ impl Tables {
     /// Each threshold that was reached was told once, and no other.
     fn check_alerts(&self, wrong: &mut Vec<String>) {
         let mut raised: BTreeMap<(String, String, String), usize> = BTreeMap::new();
-        for alert in self.alerts.iter().filter(|alert| text(alert, "metric_type") == STRICT) {
+        let of_thresholds = |alert: &&Value| text(alert, "metric_type") == STRICT && !is_of_anomaly(alert);
+        for alert in self.alerts.iter().filter(of_thresholds) {
             let [subscription, start, kind] = ["subscription_id", "period_start", "alert_type"];
             let key = |name: &str| text(alert, name).to_owned();
             *raised.entry((key(subscription), key(start), key(kind))).or_default() += 1;
@@ -247,6 +252,20 @@ impl Tables {
             }
         }
         wrong.extend(raised.into_keys().map(|key| format!("an alert of no counter: {key:?}")));
+    }
+
+    /// Each anomaly that administrators are told of was told once, and nothing else was.
+    fn check_anomalies(&self, wrong: &mut Vec<String>) {
+        let told = self.alerts.iter().filter(is_of_anomaly);
+        let mut told: Vec<&str> = told.map(|alert| text(alert, "anomaly_id")).collect();
+        let risk_min = Decimal::from(ALERT_RISK_MIN);
+        let alarming = self.anomalies.iter().filter(|one| number(one, "risk") >= risk_min);
+        let mut alarming: Vec<&str> = alarming.map(|one| text(one, "id")).collect();
+        told.sort_unstable();
+        alarming.sort_unstable();
+        if told != alarming {
+            wrong.push(format!("anomalies {alarming:?} alarm, and told is of {told:?}"));
+        }
     }
 
     /// A sealed counter is in one statement, with what its events say.
@@ -361,6 +380,11 @@ fn check_denials(ledger: &Ledger, wrong: &mut Vec<String>) {
             wrong.push(format!("there was room: at most {} for {denial:?}", used + holding));
         }
     }
+}
+
+/// Whether an alert tells of an anomaly, not of a threshold.
+fn is_of_anomaly(alert: &&Value) -> bool {
+    text(alert, "alert_type") == AlertType::UnusualPattern.as_str()
 }
 
 fn is_of(event: &Value, counter: &Value) -> bool {

@@ -360,8 +360,9 @@ fn clients(end: End, who: &str, webhooks: &Webhooks) -> Clients {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    // Of its own: otherwise what one run used up would be missing in the next.
-    let partition = RetryPartition::new(who.to_owned());
+    // With tries of its own: those of a named partition are the whole program's, and what one run used
+    // up would be missing in another.
+    let partition = RetryPartition::custom(who.to_owned()).build();
     let dynamodb = clients.dynamodb.config().to_builder();
     let sqs = clients.sqs.config().to_builder();
     let sesv2 = clients.sesv2.config().to_builder();

@@ -15,6 +15,8 @@ use metering_simulation::{
 const SEEDS: u64 = 200;
 /// How often each fault happens in them, at least.
 const FIRED_LEAST: u64 = 100;
+/// After so many seeds it says where it is.
+const PROGRESS: u64 = 25;
 /// Seeds that failed once, and what was wrong with the code.
 const KEPT: &[(u64, &str)] = &[
     (
@@ -53,17 +55,20 @@ fn every_seed_is_good_and_every_fault_happens() {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let seed = *seeds.get(usize::try_from(index).ok()?)?;
         let outcome = played(seed, Options::default());
-        eprint!("\rseed {index} of {}", seeds.len());
+        if index.is_multiple_of(PROGRESS) {
+            eprintln!("seed {index} of {}", seeds.len());
+        }
         Some((seed, outcome.wrong, outcome.fired))
     });
+    let failed = outcomes.iter().filter(|(_, wrong, _)| !wrong.is_empty());
+    let failed: Vec<_> = failed.map(|(seed, wrong, _)| (seed, wrong)).collect();
+    if let Some((seed, _)) = failed.first() {
+        let least = shrink(**seed, Options::default()).expect("it runs");
+        panic!("seed {seed}: {least}; all that failed: {failed:#?}");
+    }
     let mut fired = Fired::new();
-    for (seed, wrong, own) in &outcomes {
-        own.iter()
-            .for_each(|(fault, times)| *fired.entry(*fault).or_default() += times);
-        if !wrong.is_empty() {
-            let least = shrink(*seed, Options::default()).expect("it runs");
-            panic!("seed {seed}: {least}: {wrong:#?}");
-        }
+    for (fault, times) in outcomes.iter().flat_map(|(_, _, own)| own) {
+        *fired.entry(*fault).or_default() += times;
     }
     for fault in Fault::ALL {
         let times = fired.get(&fault).copied().unwrap_or(0);

@@ -1,10 +1,11 @@
-//! Keeps the analytics of series in use fresh, every day: so far their forecasts.
+//! Keeps the analytics of series in use fresh, every day: makes their forecasts, and has them looked at for anomalies.
 //!
 //! A pass goes over all users in slices; what is left goes on by a message to itself. A slice twice, or two at once:
 //! one of them writes the next step, the other stops; a series is refreshed once a day, by the id of what is made. Dies
 //! half-way: its message comes again, and the step that was not written is done again; users with whom it dies again
 //! and again are left out, and logged. A series that fails keeps no other; the log and an alarm say so.
 
+mod anomaly;
 mod forecast;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ impl Work for Totals {
 struct Job {
     app: Arc<App>,
     queue_url: String,
+    anomaly_queue_url: String,
     stage: String,
 }
 
@@ -79,6 +81,7 @@ struct GoOn {
 pub fn handler(app: Arc<App>) -> Result<Invoke, ConfigError> {
     let job = Arc::new(Job {
         queue_url: app.config.analytics_refresh_queue_url()?,
+        anomaly_queue_url: app.config.anomaly_queue_url()?,
         stage: app.config.stage()?,
         app,
     });
@@ -223,8 +226,9 @@ impl Job {
         began: DateTime<Utc>,
         totals: &mut Totals,
     ) -> Result<(), Problem> {
+        // First, so that it is looked at what cannot be forecast, too.
+        anomaly::ask(&self.app, &self.anomaly_queue_url, target, &metric).await?;
         totals.forecasts += u64::from(forecast::refresh(&self.app, target, metric, began).await?);
-        // Whatever else is to be found in a series every day, anomalies above all, has its turn here.
         Ok(())
     }
 

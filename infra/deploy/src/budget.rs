@@ -46,6 +46,10 @@ pub const RELAY_EVENT: Budget = budget(1, 0, 3);
 pub const RELAY_COUNTER: Budget = budget(1, 0, 3);
 /// An hour with few events, and its day, computed again.
 pub const AGGREGATE: Budget = budget(6, 2, 5);
+/// A series with few hours, looked at for anomalies.
+pub const LOOK: Budget = budget(6, 0, 5);
+/// One that is used at all hours of a month.
+pub const LOOK_AT_A_MONTH: Budget = budget(11, 0, 165);
 /// `aggregations` of 30 days in UTC.
 pub const AGGREGATIONS: Budget = budget(1, 0, 2);
 /// `aggregations` of 30 days in a zone whose days are put together from hours.

@@ -152,13 +152,19 @@ pub fn following() -> String {
     };
     let hours = Decimal::TWO * call(33, budget::AGGREGATE);
     let relayed = call(8, budget::RELAY_EVENT) + call(8, budget::RELAY_COUNTER);
-    // Sent, received, deleted: once when the hour changes, once when it is settled.
-    let messages = decimal(6, 0) * QUEUE_REQUESTS;
+    // Ten milliseconds of them are the judgement.
+    let looked = call(68, budget::LOOK_AT_A_MONTH);
+    // Sent, received, deleted: once when the hour changes, once when it is settled, once for the look.
+    let messages = decimal(9, 0) * QUEUE_REQUESTS;
     let logged = LOG_LINE_KB * LOG_LINES * LOGS_GB;
     let lines = [
         ("RelayJob, called for the event and for its counter", relayed),
-        ("two messages to AggregationQueue, three requests each", messages),
+        (
+            "two messages to AggregationQueue, one to AnomalyQueue, three requests each",
+            messages,
+        ),
         ("AggregateJob, twice", hours),
+        ("AnomalyJob, for a series of a month that is used at all hours", looked),
         ("logs: 4 lines of 0.3 KB", logged),
     ];
     let total: Decimal = lines.iter().map(|(_, amount)| *amount).sum();

@@ -15,8 +15,8 @@ use crate::{
     geography::{GeographyError, Place},
 };
 
-/// How many of the newest events say where and how regularly a user works.
-const EVENTS: usize = 200;
+/// How many of the newest events say where and how regularly a user works. They are most of what a look costs.
+const EVENTS: usize = 100;
 /// Events may lie so far ahead of the clock.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 

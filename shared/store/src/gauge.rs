@@ -5,7 +5,7 @@
 //! writers reads again. Out of order: a level older than the last one applied changes nothing.
 //! Dies half-way: nothing happened.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
@@ -30,17 +30,18 @@ const TURNS_MAX: u32 = 40;
 /// How many queues there are for the gauges of one instance.
 const QUEUES: usize = 64;
 
-/// Within one instance the changes of a gauge queue up instead of competing.
+/// Within one instance the changes of a gauge queue up instead of competing. Which gauges share a queue
+/// is the same in every process, so that a simulated run is the same, too.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    hasher: RandomState,
+    hasher: BuildHasherDefault<DefaultHasher>,
     queues: Vec<Mutex<()>>,
 }
 
 impl Default for Queues {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: BuildHasherDefault::default(),
             queues: (0..QUEUES).map(|_| Mutex::default()).collect(),
         }
     }

@@ -19,6 +19,8 @@ use crate::{
     keys,
 };
 
+/// Events that are counted at most to see whether hours are behind: some 35 read units.
+const COUNTED_MAX: i32 = 1_000;
 /// A year of hours: no series is longer.
 const BUCKETS_MAX: usize = 366 * 25;
 
@@ -48,7 +50,8 @@ impl Store {
 
 impl Store {
     /// Whether the hours since an instant say of fewer events than there are, which is so for some seconds after
-    /// events came. False where that would take more than one page of events to know.
+    /// events came. False where there are more than [`COUNTED_MAX`] of them: a busy series is seen to be behind by
+    /// nobody, and a few events more or less are nothing to it.
     pub async fn series_is_behind(
         &self,
         series: &Series,
@@ -70,6 +73,7 @@ impl Store {
             .expression_attribute_values(":end", s(keys::event_ix_bound(to)))
             .expression_attribute_values(":voided", s("voided"))
             .select(Select::Count)
+            .limit(COUNTED_MAX)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
