@@ -5,11 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use metering_domain::{
+    aggregate::Granularity,
     metric::{Kind, Metric},
     period::Period,
     report::{
-        AccountInput, AnomalyLine, BillingPeriod, Input, Measured, MetricInput, Report, ReportType, StatementBlock,
-        covered, too_large,
+        AccountInput, AnomalyLine, BillingPeriod, Input, Measured, MetricInput, Report, ReportType, ResourceUse,
+        StatementBlock, covered, too_large,
     },
     statement::Line,
 };
@@ -152,7 +153,7 @@ impl Gathering<'_> {
             .find(|counter| counter.key.metric_type == metric.metric_type);
         let measured = measuring.measured().await?;
         let is_used = match &measured {
-            Measured::Events { buckets, .. } => !buckets.is_empty(),
+            Measured::Events { buckets, carried_in } => !buckets.is_empty() || *carried_in > Decimal::ZERO,
             Measured::Peaks(peaks) => !peaks.is_empty(),
         };
         let is_notable = counter.is_some_and(Counter::is_notable);
@@ -162,40 +163,9 @@ impl Gathering<'_> {
         let quota = counter.map(|counter| Quota::of(counter, quotas.period, self.now));
         let billing = billing(metric, quota.as_ref(), statements);
         let (mut notes, mut resources) = (Vec::new(), Vec::new());
-        if self.ask.report_type == ReportType::Detailed && is_used {
-            match measuring.resources().await? {
-                Some(found) => resources = found,
-                None => notes.push(format!(
-                    "There are more than {EVENTS_MAX} events of {}: its resources are not told apart.",
-                    metric.metric_type
-                )),
-            }
+        if is_used {
+            (resources, notes) = self.resources(&measuring).await?;
         }
-        let from_events = self.ask.report_type == ReportType::Detailed || self.ask.filters.endpoint.is_some();
-        if from_events && is_used && measuring.reaches_back_too_far() {
-            notes.push(format!(
-                "Events are kept for 90 days: resources and endpoints of {} are told of those days only.",
-                metric.metric_type
-            ));
-        }
-        let previous = self.ask.period_before();
-        let previous = match self
-            .ask
-            .compared_to
-            .or(previous)
-            .filter(|_| self.ask.filters.endpoint.is_none())
-        {
-            Some(before) => Some(measuring.total(before).await?),
-            None => None,
-        };
-        let first = billing.first().map(|first| first.period.start);
-        let used_before = match first.filter(|first| metric.kind == Kind::Sum && *first < self.covered.start) {
-            Some(start) => {
-                let end = self.covered.start;
-                measuring.total(Period { start, end }).await?
-            }
-            None => Decimal::ZERO,
-        };
         let forecast = match self.ask.report_type {
             ReportType::Forecast => {
                 Some(foresee(self.app, self.target, metric, HORIZON_DAYS_DEFAULT, None, self.now).await?)
@@ -208,13 +178,56 @@ impl Gathering<'_> {
             kind: metric.kind,
             quota: quota.map(|quota| (quota.period(), quota.standing().clone())),
             measured,
-            previous,
+            previous: self.previous(&measuring).await?,
+            used_before: self.used_before(&measuring, &billing).await?,
             billing,
-            used_before,
             forecast,
             resources,
         };
         Ok(Some((input, notes)))
+    }
+
+    /// What resources used of a metric, in a report that shows it, and what is to be said of that.
+    async fn resources(&self, measuring: &Measuring<'_>) -> Result<(Vec<ResourceUse>, Vec<String>), Problem> {
+        let (metric, of_endpoint) = (measuring.metric, self.ask.filters.endpoint.is_some());
+        let is_detailed = self.ask.report_type == ReportType::Detailed;
+        let (mut resources, mut notes) = (Vec::new(), Vec::new());
+        let mut note = |text: String| notes.push(format!("{}: {text}", metric.metric_type));
+        if is_detailed {
+            match measuring.resources().await? {
+                Some(found) => resources = found,
+                None => note(format!(
+                    "there are more than {EVENTS_MAX} events, too many to tell its resources apart."
+                )),
+            }
+        }
+        if of_endpoint && metric.kind != Kind::Sum {
+            note("a level is no single endpoint's, and shown as a whole.".to_owned());
+        }
+        if (is_detailed || of_endpoint) && metric.kind == Kind::Sum && measuring.reaches_back_too_far() {
+            note("events are kept for 90 days; resources and endpoints are told of those alone.".to_owned());
+        }
+        Ok((resources, notes))
+    }
+
+    /// The total of the period before; not known of one endpoint.
+    async fn previous(&self, measuring: &Measuring<'_>) -> Result<Option<Decimal>, Problem> {
+        let before = self.ask.compared_to.or_else(|| self.ask.period_before());
+        match before.filter(|_| self.ask.filters.endpoint.is_none()) {
+            Some(before) => Ok(Some(measuring.total(before, self.ask.filters.granularity()).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What was used of the first billing period before the report begins.
+    async fn used_before(&self, measuring: &Measuring<'_>, billing: &[BillingPeriod]) -> Result<Decimal, Problem> {
+        let end = self.covered.start;
+        match billing.first().map(|first| first.period.start) {
+            Some(start) if measuring.metric.kind == Kind::Sum && start < end => {
+                measuring.total(Period { start, end }, Granularity::Hourly).await
+            }
+            _ => Ok(Decimal::ZERO),
+        }
     }
 
     /// Statements of billing periods that touch the report's, and the running one if it does.
@@ -230,11 +243,12 @@ impl Gathering<'_> {
         let mut blocks = Vec::new();
         for _ in 0..PAGES_MAX {
             let (page, next) = self.app.store.statement_list(&query).await?;
-            let count = page.len();
+            // Newest first: what ended before has nothing that touches behind it.
+            let is_last = page.iter().any(|one| one.period.end <= self.covered.start);
             let touching = page.into_iter().filter(|one| one.period.end > self.covered.start);
             blocks.extend(touching.map(|one| self.closed(one)));
             query.before = next;
-            if query.before.is_none() || blocks.len() < count {
+            if query.before.is_none() || is_last {
                 break;
             }
         }

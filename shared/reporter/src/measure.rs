@@ -72,8 +72,8 @@ impl Measuring<'_> {
         }
     }
 
-    /// The total of another period; of gauges the level at its end, of leases their peak.
-    pub async fn total(&self, of: Period) -> Result<Decimal, Problem> {
+    /// The total of another period, in whole buckets; of gauges the level at its end, of leases their peak.
+    pub async fn total(&self, of: Period, granularity: Granularity) -> Result<Decimal, Problem> {
         Ok(match self.metric.kind {
             Kind::Gauge => self.level(of.end).await?,
             Kind::Lease => {
@@ -81,7 +81,7 @@ impl Measuring<'_> {
                 peaks.iter().map(|(_, peak)| *peak).max().unwrap_or_default()
             }
             Kind::Sum => {
-                let buckets = self.buckets(Granularity::Daily, of).await?;
+                let buckets = self.buckets(granularity, of).await?;
                 buckets.iter().map(|(_, partial)| partial.total).sum()
             }
         })

@@ -102,7 +102,7 @@ pub(super) struct Frame {
     pub now: DateTime<Utc>,
 }
 
-/// The series of a metric, and the figures of the covered period as a whole; None if nothing happened in it.
+/// The series of a metric, and the figures of the covered period as a whole; None if nothing was used in it.
 pub(super) fn series(metric: &MetricInput, frame: &Frame) -> (Series, Option<Totals>) {
     let (found, totals, carried_in) = match &metric.measured {
         Measured::Events { carried_in, buckets } => {
@@ -132,7 +132,9 @@ pub(super) fn series(metric: &MetricInput, frame: &Frame) -> (Series, Option<Tot
         used_before: metric.used_before,
         limit: limit(metric),
     };
-    (series, (!found.is_empty()).then_some(totals))
+    // A level that goes on is used, though nothing happens.
+    let is_used = !found.is_empty() || carried_in > Decimal::ZERO;
+    (series, is_used.then_some(totals))
 }
 
 /// What is granted now; without a counter, in the last billing period that is known.

@@ -134,6 +134,27 @@ fn sums_of_buckets_are_the_total_and_gaps_are_zeros() {
 }
 
 #[test]
+fn a_level_that_nobody_changes_is_used() {
+    let measured = Measured::Events {
+        carried_in: dec("4"),
+        buckets: Vec::new(),
+    };
+    let report = Report::new(input(vec![account(vec![metric(Kind::Gauge, measured)])])).expect("a report");
+    let account = &report.accounts[0];
+    let totals = &account.usage[0].totals;
+    assert_eq!(
+        (totals.total, totals.min, totals.max, totals.average, totals.count),
+        (dec("4"), dec("4"), dec("4"), dec("4"), 0)
+    );
+    assert_eq!(account.series[0].points.len(), 4);
+    assert!(
+        account.notes.iter().all(|note| !note.contains("no usage")),
+        "{:?}",
+        account.notes
+    );
+}
+
+#[test]
 fn levels_go_on_over_days_without_events() {
     let measured = Measured::Events {
         carried_in: dec("4"),
