@@ -27,6 +27,10 @@ const KEPT: &[(u64, &str)] = &[
         0,
         "a release was told that its reservation had expired, and an instance whose clock was behind committed it",
     ),
+    (
+        140,
+        "reconciliation reported, and would have freed, the hold of a reservation with a key that was being made",
+    ),
 ];
 
 fn played(seed: u64, options: Options) -> Outcome {

@@ -133,8 +133,12 @@ impl Store {
                     );
                 }
                 Some(_) => {}
-                None if made_at(id).is_some_and(|made| now - made <= STALE) => return Ok(Holds::Busy),
-                None => drop(wrong.insert(id.clone(), Fix::Unrecorded(hold.clone()))),
+                None => match made_at(id) {
+                    Some(made) if now - made <= STALE => return Ok(Holds::Busy),
+                    Some(_) => drop(wrong.insert(id.clone(), Fix::Unrecorded(hold.clone()))),
+                    // Made with a key, nothing says when: it may be being made just now, and ends by itself.
+                    None => {}
+                },
             }
         }
         let lost = reservations.iter().filter(|one| {
