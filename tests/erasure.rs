@@ -7,7 +7,7 @@ mod interrupted;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use metering_edge::aws::{dynamodb_client, s3_client};
+use metering_edge::aws::dynamodb_client;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -19,8 +19,8 @@ type Item = HashMap<String, AttributeValue>;
 
 const BATCH: &str = "/api/v1/usage/track/batch";
 
-/// All that a stack keeps: items of both tables, entries of all indexes, messages of all queues, files;
-/// each as a text, with its key.
+/// All that a stack keeps: items of both tables, entries of all indexes, messages of all queues; each
+/// as a text, with its key.
 struct Kept(BTreeMap<String, String>);
 
 impl Kept {
@@ -62,11 +62,6 @@ impl Kept {
                 };
                 kept.insert(format!("{name}/{}", message["message_id"]), body.replace('\\', ""));
             }
-        }
-        let s3 = s3_client(&client.stack.endpoints().s3, None);
-        let listed = s3.list_objects_v2().bucket("reports").send().await.expect("a list");
-        for object in listed.contents() {
-            kept.insert(format!("reports/{}", object.key().unwrap_or_default()), String::new());
         }
         Self(kept)
     }

@@ -54,7 +54,7 @@ class LocalStack:
         for name, bus in template.of_type(whole, "AWS::Events::EventBus").items():
             known[name] = template.resolved(bus["Name"], known)
         variables = template.functions(whole)[function]["Environment"]["Variables"]
-        known["Reports"] = "reports"
+        known |= {"Reports": "reports", "HttpApi": "local", "AWS::Region": "us-east-1", "AWS::URLSuffix": "amazonaws.com"}
         return {name: template.resolved(value, known) for name, value in variables.items()} | {
             "AWS_REGION": self.about["region"],
             "AWS_ACCESS_KEY_ID": self.about["access_key_id"],

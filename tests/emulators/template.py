@@ -71,5 +71,5 @@ def resolved(value, known):
     if isinstance(value, dict) and list(value) == ["Ref"]:
         return known[value["Ref"]]
     if isinstance(value, dict) and list(value) == ["Fn::Sub"]:
-        return re.sub(r"\$\{(\w+)\}", lambda name: known[name[1]], value["Fn::Sub"])
+        return re.sub(r"\$\{([\w:]+)\}", lambda name: known[name[1]], value["Fn::Sub"])
     return str(value)
