@@ -5,6 +5,7 @@ pub mod client;
 pub mod dice;
 pub mod engine;
 pub mod fault;
+mod lag;
 pub mod ledger;
 pub mod life;
 pub mod mutation;

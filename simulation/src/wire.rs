@@ -28,6 +28,7 @@ use crate::{
     dice::Dice,
     engine::{Answer, Engine, number, text},
     fault::{Fault, Faults},
+    lag::Lag,
     life::Life,
     mutation::Mutation,
     queues::Queues,
@@ -48,7 +49,7 @@ const SEES_ALL: &str = "ReconcileJob";
 const RECONCILIATION: &str = "CFG#reconcile";
 
 /// The key of an item: table, partition and sort key.
-type Key = (String, String, String);
+pub(crate) type Key = (String, String, String);
 
 /// What all processes of a run share.
 pub struct Wire {
@@ -66,7 +67,7 @@ pub struct Wire {
     pub mutation: Option<Mutation>,
     dice: Dice,
     log: Mutex<Log>,
-    lag: Mutex<Lag>,
+    pub(crate) lag: Mutex<Lag>,
     watched: Mutex<Watched>,
     writes: AtomicU64,
 }
@@ -75,13 +76,6 @@ pub struct Wire {
 #[derive(Debug, Default)]
 struct Log {
     lines: Vec<String>,
-}
-
-/// An index that shows nothing new, and what it shows instead.
-#[derive(Debug, Default)]
-struct Lag {
-    until_ms: u128,
-    before: BTreeMap<Key, Value>,
 }
 
 /// Counters on which nothing but enforced usage is counted, and what was seen on them.
@@ -282,11 +276,6 @@ impl Wire {
         *locked(&self.lag) = Lag::default();
     }
 
-    /// Whether an index shows nothing new.
-    fn lags(&self) -> bool {
-        self.time.passed_ms() < locked(&self.lag).until_ms
-    }
-
     /// What the engine does with a request.
     pub fn commit(&self, operation: &str, body: &Value) -> Answer {
         if self.lags() {
@@ -309,17 +298,6 @@ impl Wire {
         answer
     }
 
-    /// Notes what an index that is behind goes on showing.
-    fn remember(&self, operation: &str, body: &Value) {
-        for key in written(operation, body) {
-            let mut lag = locked(&self.lag);
-            if let std::collections::btree_map::Entry::Vacant(vacant) = lag.before.entry(key.clone()) {
-                let (table, pk, sk) = key;
-                vacant.insert(self.item(&table, &pk, &sk));
-            }
-        }
-    }
-
     /// An item as it is; null if there is none.
     pub fn item(&self, table: &str, pk: &str, sk: &str) -> Value {
         let mut key = json!({"pk": {"S": pk}});
@@ -328,34 +306,6 @@ impl Wire {
         }
         let request = json!({"TableName": table, "Key": key, "ConsistentRead": true});
         self.engine.call("GetItem", &request).body["Item"].clone()
-    }
-
-    /// Takes back in an answer what an index does not show yet.
-    fn behind(&self, body: &Value, answer: &mut Answer) {
-        let table = body["TableName"].as_str().unwrap_or_default();
-        let lag = locked(&self.lag);
-        let Some(items) = answer.body["Items"].as_array_mut() else {
-            return;
-        };
-        items.retain_mut(|item| {
-            let key = (
-                table.to_owned(),
-                text(item, "pk").to_owned(),
-                text(item, "sk").to_owned(),
-            );
-            let Some(before) = lag.before.get(&key) else {
-                return true;
-            };
-            let Some(shown) = item.as_object_mut() else {
-                return false;
-            };
-            for (name, value) in shown.iter_mut() {
-                *value = before[name].clone();
-            }
-            shown.values().all(|value| !value.is_null())
-        });
-        let count = items.len();
-        answer.body["Count"] = json!(count);
     }
 
     /// Beside an unmet condition, another transaction may be in the way of another item.
@@ -460,7 +410,7 @@ pub fn held(counter: &Value) -> Decimal {
 }
 
 /// The keys that a request writes.
-fn written(operation: &str, body: &Value) -> Vec<Key> {
+pub(crate) fn written(operation: &str, body: &Value) -> Vec<Key> {
     let key = |table: &Value, of: &Value| {
         let table = table.as_str().unwrap_or_default().to_owned();
         (table, text(of, "pk").to_owned(), text(of, "sk").to_owned())

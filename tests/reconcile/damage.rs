@@ -43,6 +43,8 @@ const ALL: [Damage; 12] = [
     Damage::Day,
 ];
 const SESSIONS: &str = "user_sessions";
+/// 2026-03-10T09:10:00Z in milliseconds: long enough before, so that nobody is about to write its record.
+const MADE_AT: i64 = 1_773_133_800_000;
 
 impl Damage {
     fn metric(self) -> &'static str {
@@ -76,6 +78,7 @@ impl Damage {
         let hold = AttributeValue::M(Item::from([
             ("q".into(), n(if self == Self::LeaseWithoutRecord { 1 } else { 5 })),
             ("x".into(), s("2099-01-01T00:00:00.000Z")),
+            ("m".into(), n(MADE_AT)),
         ]));
         let hour = async || raw.aggregate(owner, CALLS, false).await;
         let quarter = |item: &Item| {

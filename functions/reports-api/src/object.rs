@@ -6,10 +6,11 @@ use metering_domain::metric::Metric;
 use metering_edge::{
     App,
     auth::Call,
+    cursor::Cursors,
     fields::Fields,
     problem::{FieldCode, Problem},
     read,
-    subject::{is_there, owner_of_query},
+    subject::{Named, is_there, owner_of_query},
 };
 use metering_store::metric::Catalogue;
 
@@ -47,4 +48,43 @@ pub(crate) async fn catalogue(app: &App, fields: &Fields, call: &Call) -> Result
         .store
         .metrics(fields.texts_of("metric_types"), call.info.now)
         .await?)
+}
+
+/// Which part of a user's reports or schedules is asked for.
+pub(crate) struct Part<'a> {
+    pub user_id: String,
+    pub subscription_id: Option<String>,
+    pub before: Option<String>,
+    pub limit: usize,
+    pub cursors: Cursors<'a>,
+}
+
+impl<'a> Part<'a> {
+    /// Reads a query whose own fields `own` reads. 404 if the subscription is not the user's.
+    pub async fn read<T>(
+        app: &'a App,
+        call: &'a Call,
+        own: impl FnOnce(&mut Fields) -> T,
+    ) -> Result<(Self, T), Problem> {
+        let mut fields = Fields::query(call.info.query.as_deref());
+        let named = Named::read(call, &mut fields);
+        let own = own(&mut fields);
+        let limit = fields.optional("limit", read::limit).unwrap_or(read::LIMIT_DEFAULT);
+        let cursor = fields.optional("cursor", read::cursor);
+        let named = fields.finish(Some(named))?;
+        let cursors = Cursors::of(app, call).await?;
+        let before = cursors.read(cursor)?;
+        let subscription_id = named.subscription_id();
+        if subscription_id.is_some() {
+            named.target(app, call).await?;
+        }
+        let part = Self {
+            user_id: named.user(call)?,
+            subscription_id,
+            before,
+            limit,
+            cursors,
+        };
+        Ok((part, own))
+    }
 }

@@ -23,7 +23,6 @@ use metering_edge::{
     access::Scope,
     answer::{self, instant},
     auth::Call,
-    cursor::Cursors,
     fields::{Fault, Fields},
     file::Files,
     idempotency::{self, record, replayed, replayed_now, request_name},
@@ -41,7 +40,7 @@ use metering_store::{
 use serde_json::{Value, json};
 
 use crate::{
-    object::{catalogue, is_visible, metrics},
+    object::{Part, catalogue, is_visible, metrics},
     period::read_period,
 };
 
@@ -161,29 +160,19 @@ pub async fn generate(State(app): State<Arc<App>>, call: Call, body: JsonBody) -
 pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
     call.caller.require(Scope::Read)?;
     let now = call.info.now;
-    let mut fields = Fields::query(call.info.query.as_deref());
-    let named = Named::read(&call, &mut fields);
-    let report_type = fields.optional("report_type", read::one_of(ReportType::NAMES, ReportType::parse));
-    let limit = fields.optional("limit", read::limit).unwrap_or(read::LIMIT_DEFAULT);
-    let cursor = fields.optional("cursor", read::cursor);
-    let named = fields.finish(Some(named))?;
-    let cursors = Cursors::of(&app, &call).await?;
-    let before = cursors.read(cursor)?;
-    let subscription_id = named.subscription_id();
-    if subscription_id.is_some() {
-        named.target(&app, &call).await?;
-    }
+    let own = |fields: &mut Fields| fields.optional("report_type", read::one_of(ReportType::NAMES, ReportType::parse));
+    let (part, report_type) = Part::read(&app, &call, own).await?;
     let query = ReportQuery {
-        user_id: named.user(&call)?,
-        subscription_id,
+        user_id: part.user_id,
+        subscription_id: part.subscription_id,
         report_type,
         of_several: call.caller.is_admin(),
-        before,
-        limit,
+        before: part.before,
+        limit: part.limit,
     };
     let (found, next) = app.store.report_list(&query, now).await?;
     let bodies = found.iter().map(|report| body_of(report, now)).collect();
-    Ok(Json(answer::page("reports", bodies, cursors.after(next)?)))
+    Ok(Json(answer::page("reports", bodies, part.cursors.after(next)?)))
 }
 
 /// The report of this id, if it is there for the caller.

@@ -19,7 +19,6 @@ use metering_edge::{
     access::Scope,
     answer::{self, instant, instant_opt},
     auth::Call,
-    cursor::Cursors,
     fields::{Fault, Fields},
     idempotency::{self, record, replayed, replayed_now, request_name},
     problem::{Code, FieldCode, Problem},
@@ -34,7 +33,7 @@ use metering_store::{
 };
 use serde_json::{Value, json};
 
-use crate::object::{catalogue, is_visible, metrics};
+use crate::object::{Part, catalogue, is_visible, metrics};
 
 const TIME: &str = "%H:%M";
 const TIME_DEFAULT: NaiveTime = NaiveTime::from_hms_opt(8, 0, 0).expect("a time of day");
@@ -230,27 +229,21 @@ pub async fn create(State(app): State<Arc<App>>, call: Call, body: JsonBody) -> 
 /// `GET /usage/report-schedules`: of one user, newest first.
 pub async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Json<Value>, Problem> {
     call.caller.require(Scope::Read)?;
-    let mut fields = Fields::query(call.info.query.as_deref());
-    let named = Named::read(&call, &mut fields);
-    let limit = fields.optional("limit", read::limit).unwrap_or(read::LIMIT_DEFAULT);
-    let cursor = fields.optional("cursor", read::cursor);
-    let named = fields.finish(Some(named))?;
-    let cursors = Cursors::of(&app, &call).await?;
-    let before = cursors.read(cursor)?;
-    let subscription_id = named.subscription_id();
-    if subscription_id.is_some() {
-        named.target(&app, &call).await?;
-    }
+    let (part, ()) = Part::read(&app, &call, |_| ()).await?;
     let query = ScheduleQuery {
-        user_id: named.user(&call)?,
-        subscription_id,
+        user_id: part.user_id,
+        subscription_id: part.subscription_id,
         of_several: call.caller.is_admin(),
-        before,
-        limit,
+        before: part.before,
+        limit: part.limit,
     };
     let (found, next) = app.store.schedule_list(&query).await?;
     let bodies = found.iter().map(body_of).collect();
-    Ok(Json(answer::page("report_schedules", bodies, cursors.after(next)?)))
+    Ok(Json(answer::page(
+        "report_schedules",
+        bodies,
+        part.cursors.after(next)?,
+    )))
 }
 
 async fn visible(app: &App, call: &Call, id: &str) -> Result<ReportSchedule, Problem> {

@@ -1,175 +1,28 @@
 //! Every documented operation that a service may call has a method, which sends what is documented
 //! and understands every example of what is answered.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
-};
+mod pretender;
+mod reports;
 
-use axum::{
-    Router,
-    body::to_bytes,
-    extract::{Request, State},
-    response::{IntoResponse as _, Response},
-};
+use std::collections::BTreeSet;
+
 use metering_client::{
     AggregationFilter, AlertFilter, AnomalyFilter, Client, CloudEvent, Commit, Detection, EventFilter, ForecastFilter,
-    NewForecast, NewReport, NewReportSchedule, NewReservation, NewThreshold, NewWebhookEndpoint, Part, ReportFilters,
-    ReservationFilter, Settings, Usage, Whose,
+    NewForecast, NewReservation, NewThreshold, NewWebhookEndpoint, Part, ReservationFilter, Settings, Usage, Whose,
     types::{
-        AlertStatus, AnomalyStatus, Channel, DetectionMethod, ForecastModel, Frequency, Granularity, Metadata, Mode,
-        Quantity, ReportFormat, ReportType, ReservationStatus, Severity, ThresholdScope, ThresholdType,
+        AlertStatus, AnomalyStatus, Channel, DetectionMethod, ForecastModel, Granularity, Metadata, Mode, Quantity,
+        ReservationStatus, Severity, ThresholdScope, ThresholdType,
     },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use pretender::pretender;
+
 const DOCUMENT: &str = include_str!("../../../functions/tracking-api/openapi.json");
 
 /// Operations that are no calls of a service: pages for people, and the document itself.
 const NOT_CALLED: [&str; 3] = ["getStartPage", "getOpenApiDocument", "getDocumentPage"];
-
-/// Answers each operation with one of its examples, and notes what was asked.
-struct Pretender {
-    document: Value,
-    /// Which of its examples.
-    example: usize,
-    seen: Mutex<BTreeMap<String, usize>>,
-}
-
-impl Pretender {
-    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
-        match value["$ref"].as_str() {
-            Some(reference) => self.document.pointer(&reference[1..]).expect("it is defined"),
-            None => value,
-        }
-    }
-
-    /// The operation that a request is, and its id.
-    fn operation(&self, method: &str, path: &str) -> &Value {
-        let paths = self.document["paths"].as_object().expect("paths");
-        let given: Vec<&str> = path.split('/').collect();
-        let matches = |template: &str| {
-            let wanted: Vec<&str> = template.split('/').collect();
-            wanted.len() == given.len()
-                && wanted
-                    .iter()
-                    .zip(&given)
-                    .all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
-        };
-        // What has no placeholder is more exact.
-        let mut found: Vec<_> = paths
-            .iter()
-            .filter(|(template, item)| matches(template) && item[method].is_object())
-            .collect();
-        found.sort_by_key(|(template, _)| template.contains('{'));
-        let (_, item) = found
-            .first()
-            .unwrap_or_else(|| panic!("{method} {path} is not documented"));
-        &item[method]
-    }
-
-    fn check_query(&self, id: &str, operation: &Value, query: &str) {
-        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let documented: BTreeSet<String> = parameters
-            .iter()
-            .map(|parameter| self.resolve(parameter))
-            .filter(|parameter| parameter["in"] == "query")
-            .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
-            .collect();
-        let sent = query.split('&').filter(|pair| !pair.is_empty());
-        let sent: BTreeSet<String> = sent
-            .map(|pair| pair.split('=').next().unwrap_or_default().to_owned())
-            .collect();
-        assert_eq!(
-            sent, documented,
-            "{id} can say every documented parameter, and no other"
-        );
-    }
-
-    fn check_body(&self, id: &str, operation: &Value, content_type: &str, body: &[u8]) {
-        let Some(content) = operation["requestBody"]["content"].as_object() else {
-            assert!(body.is_empty(), "{id} has no body");
-            return;
-        };
-        let schema = self.resolve(
-            &content
-                .get(content_type)
-                .unwrap_or_else(|| panic!("{id}: {content_type}"))["schema"],
-        );
-        let sent: Value = serde_json::from_slice(body).expect("JSON");
-        if schema["type"] == "array" {
-            let items = self.resolve(&schema["items"]);
-            return self.check_object(id, items, &sent[0]);
-        }
-        self.check_object(id, schema, &sent);
-    }
-
-    fn check_object(&self, id: &str, schema: &Value, sent: &Value) {
-        let documented: BTreeSet<&String> = schema["properties"].as_object().expect("properties").keys().collect();
-        let sent: BTreeSet<&String> = sent.as_object().expect("an object").keys().collect();
-        // A batch says for all its events what an event may say for itself.
-        assert_eq!(sent, documented, "{id} can say every documented field, and no other");
-    }
-
-    fn answer(&self, operation: &Value) -> Response {
-        let responses = operation["responses"].as_object().expect("responses");
-        let (status, response) = responses
-            .iter()
-            .find(|(status, _)| status.starts_with('2'))
-            .expect("a success");
-        let status: u16 = status.parse().expect("a status");
-        let response = self.resolve(response);
-        let Some(examples) = response["content"]["application/json"]["examples"].as_object() else {
-            return http::StatusCode::from_u16(status).expect("a status").into_response();
-        };
-        let example = examples.values().cycle().nth(self.example).expect("an example");
-        let body = self.resolve(example)["value"].to_string();
-        let head = [("content-type", "application/json")];
-        (http::StatusCode::from_u16(status).expect("a status"), head, body).into_response()
-    }
-}
-
-async fn pretend(State(pretender): State<Arc<Pretender>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, usize::MAX).await.expect("a body");
-    let operation = pretender.operation(&parts.method.as_str().to_lowercase(), parts.uri.path());
-    let id = operation["operationId"].as_str().expect("an id");
-    let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().expect("text"));
-    assert_eq!(header("authorization"), Some("Bearer mk_test"), "{id}");
-    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-    let is_keyed = parameters
-        .iter()
-        .any(|parameter| parameter["$ref"] == "#/components/parameters/IdempotencyKey");
-    assert_eq!(
-        header("idempotency-key").is_some(),
-        is_keyed,
-        "{id} has a key if it can"
-    );
-    pretender.check_query(id, operation, parts.uri.query().unwrap_or_default());
-    pretender.check_body(id, operation, header("content-type").unwrap_or_default(), &body);
-    *pretender
-        .seen
-        .lock()
-        .expect("nobody panicked")
-        .entry(id.to_owned())
-        .or_default() += 1;
-    pretender.answer(operation)
-}
-
-/// Starts a pretender that answers with the nth examples.
-async fn pretender(example: usize) -> (Client, Arc<Pretender>) {
-    let pretender = Arc::new(Pretender {
-        document: serde_json::from_str(DOCUMENT).expect("JSON"),
-        example,
-        seen: Mutex::default(),
-    });
-    let router = Router::new().fallback(pretend).with_state(Arc::clone(&pretender));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (Client::new(&base, "mk_test").expect("a client"), pretender)
-}
 
 /// Everything that a part of a list can say.
 fn part() -> Part {
@@ -222,7 +75,7 @@ async fn call_everything(client: &Client) -> Vec<(&'static str, Value)> {
     understood.extend(reservations(client).await);
     understood.extend(alerts(client).await);
     understood.extend(analytics(client).await);
-    understood.extend(reports(client).await);
+    understood.extend(reports::reports(client).await);
     understood
 }
 
@@ -333,80 +186,6 @@ async fn reservations(client: &Client) -> Vec<(&'static str, Value)> {
         (
             "renewReservation",
             written(&client.renew("rsv_1", Some(60)).await.expect("renewReservation")),
-        ),
-    ]
-}
-
-async fn reports(client: &Client) -> Vec<(&'static str, Value)> {
-    let wanted = NewReport {
-        user_id: some("1"),
-        subscription_id: some("sub_1"),
-        report_type: Some(ReportType::Detailed),
-        report_format: Some(ReportFormat::Excel),
-        period_start: some("2026-01-01"),
-        period_end: some("2026-01-31T23:59:59"),
-        metric_types: Some(vec!["api_calls".to_owned()]),
-        filters: Some(ReportFilters {
-            severity: Some(Severity::High),
-            status: Some(AnomalyStatus::Detected),
-            endpoint: some("/documents"),
-            granularity: Some(Granularity::Hourly),
-        }),
-        timezone: some("Europe/Berlin"),
-    };
-    let schedule = NewReportSchedule {
-        user_id: some("1"),
-        subscription_id: some("sub_1"),
-        report_type: ReportType::Summary,
-        report_format: ReportFormat::Pdf,
-        frequency: Frequency::Weekly,
-        time: some("06:30"),
-        weekday: Some(5),
-        day_of_month: Some(31),
-        timezone: some("Asia/Kolkata"),
-        recipients: vec!["a@example.com".to_owned()],
-        metric_types: Some(vec!["api_calls".to_owned()]),
-        compare_to_previous: Some(true),
-        user_ids: Some(vec!["2".to_owned()]),
-    };
-    let (id, user) = ("rpt_1", Some("1"));
-    client.delete_report(id, user).await.expect("deleteReport");
-    client
-        .delete_report_schedule("sch_1", user)
-        .await
-        .expect("deleteReportSchedule");
-    let listed = client
-        .reports(&whose(), Some(&ReportType::Anomaly), &part())
-        .await
-        .expect("listReports");
-    let scheduled = client
-        .report_schedules(&whose(), &part())
-        .await
-        .expect("listReportSchedules");
-    vec![
-        (
-            "generateReport",
-            written(&client.generate_report(&wanted).await.expect("generateReport")),
-        ),
-        ("listReports", page("reports", &listed)),
-        ("getReport", written(&client.report(id, user).await.expect("getReport"))),
-        (
-            "downloadReport",
-            written(&client.report_link("rpt_1.pdf", user).await.expect("downloadReport")),
-        ),
-        (
-            "createReportSchedule",
-            written(
-                &client
-                    .create_report_schedule(&schedule)
-                    .await
-                    .expect("createReportSchedule"),
-            ),
-        ),
-        ("listReportSchedules", page("report_schedules", &scheduled)),
-        (
-            "getReportSchedule",
-            written(&client.report_schedule("sch_1", user).await.expect("getReportSchedule")),
         ),
     ]
 }
@@ -659,7 +438,7 @@ async fn every_example_of_an_answer_is_understood_whole() {
                 .find(|operation| operation["operationId"] == id)
                 .expect("it is documented");
             let body = pretender.answer(operation).into_body();
-            let body = to_bytes(body, usize::MAX).await.expect("a body");
+            let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
             // Two ways to write the same offset.
             let body = String::from_utf8_lossy(&body).replace("+00:00", "Z");
             let wanted: Value = serde_json::from_str(&body).expect("JSON");

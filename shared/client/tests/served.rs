@@ -131,7 +131,7 @@ async fn usage_is_what_was_served_of_10_000_mixed_requests_with_the_service_rest
     };
     let mut stack = stack_with(options.clone()).await;
     let service = Service::start(&stack.url(), spool.path());
-    let load = load(&service, &["--requests", "10000"]);
+    let mut load = load(&service, &["--requests", "10000"]);
     while used(&stack.url(), "u0", "document_processing")
         .await
         .0
@@ -142,6 +142,10 @@ async fn usage_is_what_was_served_of_10_000_mixed_requests_with_the_service_rest
         tokio::task::yield_now().await;
     }
     stack = restart(stack, options).await;
+    assert!(
+        load.try_wait().expect("a state").is_none(),
+        "it was restarted in the middle of the load"
+    );
     let report = report(load).await;
     service.end();
 

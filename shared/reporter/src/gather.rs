@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use metering_domain::{
     aggregate::Granularity,
@@ -38,6 +38,8 @@ use crate::{
 const WIDTH: usize = 6;
 /// Users that are read at once.
 const USERS_WIDTH: usize = 2;
+/// Billing periods of one report: a year of days, and what a forecast adds.
+const PERIODS_MAX: usize = 400;
 /// What one page of anomalies or statements reads,
 const PAGE: usize = 200;
 /// and how many pages.
@@ -161,7 +163,7 @@ impl Gathering<'_> {
             return Ok(None);
         }
         let quota = counter.map(|counter| Quota::of(counter, quotas.period, self.now));
-        let billing = billing(metric, quota.as_ref(), statements);
+        let billing = self.billing(metric, quota.as_ref(), statements);
         let (mut notes, mut resources) = (Vec::new(), Vec::new());
         if is_used {
             (resources, notes) = self.resources(&measuring).await?;
@@ -228,6 +230,31 @@ impl Gathering<'_> {
             }
             _ => Ok(Decimal::ZERO),
         }
+    }
+
+    /// The billing periods that the report touches, with what was granted of a metric in each: in a closed one what its
+    /// statement says, in others what is granted now.
+    fn billing(&self, metric: &Metric, quota: Option<&Quota>, statements: &[StatementBlock]) -> Vec<BillingPeriod> {
+        let granted = quota.and_then(|quota| quota.standing().quota_limit);
+        let until = match self.ask.report_type {
+            ReportType::Forecast => self.now + TimeDelta::days(i64::from(HORIZON_DAYS_DEFAULT) + 1),
+            ReportType::Summary | ReportType::Detailed | ReportType::Anomaly => self.covered.end,
+        };
+        let timeline = &self.target.timeline;
+        let first = timeline.period_at(self.covered.start);
+        let periods = std::iter::successors(first, |period| timeline.next(period));
+        let touched = periods.take_while(|period| period.start < until.max(self.covered.end));
+        let of_statement = |period: &Period| {
+            let closed = statements
+                .iter()
+                .find(|block| block.id.is_some() && block.period.start == period.start)?;
+            closed.lines.iter().find(|line| line.metric_type == metric.metric_type)
+        };
+        let billing = |period: Period| BillingPeriod {
+            period,
+            limit: of_statement(&period).map_or(granted, |line| line.quota_limit),
+        };
+        touched.take(PERIODS_MAX).map(billing).collect()
     }
 
     /// Statements of billing periods that touch the report's, and the running one if it does.
@@ -338,28 +365,4 @@ impl Gathering<'_> {
         }
         Ok(lines)
     }
-}
-
-/// The billing periods that are known, with what was granted of a metric in each.
-fn billing(metric: &Metric, quota: Option<&Quota>, statements: &[StatementBlock]) -> Vec<BillingPeriod> {
-    let closed = statements
-        .iter()
-        .filter(|block| block.id.is_some())
-        .filter_map(|block| {
-            let line = block.lines.iter().find(|line| line.metric_type == metric.metric_type)?;
-            Some(BillingPeriod {
-                period: block.period,
-                limit: line.quota_limit,
-            })
-        });
-    let mut periods: Vec<BillingPeriod> = closed.collect();
-    if let Some(quota) = quota {
-        periods.push(BillingPeriod {
-            period: quota.period(),
-            limit: quota.standing().quota_limit,
-        });
-    }
-    periods.sort_by_key(|billing| billing.period.start);
-    periods.dedup_by_key(|billing| billing.period.start);
-    periods
 }

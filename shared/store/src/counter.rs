@@ -108,6 +108,8 @@ pub struct Hold {
     pub quantity: Decimal,
     /// Until when it counts.
     pub expires_at: DateTime<Utc>,
+    /// When it was taken: its maker then writes the reservation's record.
+    pub made_at: DateTime<Utc>,
 }
 
 impl Counter {
@@ -335,6 +337,7 @@ impl Hold {
         Ok(Self {
             quantity: read.decimal("q")?,
             expires_at: read.instant("x")?,
+            made_at: DateTime::from_timestamp_millis(read.integer("m")?).ok_or_else(|| read.corrupt("m"))?,
         })
     }
 }

@@ -70,6 +70,7 @@ impl Hold {
         AttributeValue::M(Item::from([
             ("q".into(), n(self.quantity)),
             ("x".into(), at(self.expires_at)),
+            ("m".into(), int(self.made_at.timestamp_millis())),
         ]))
     }
 }
@@ -169,6 +170,7 @@ impl Store {
         let hold = Hold {
             quantity: reservation.quantity,
             expires_at: reservation.held_until,
+            made_at: reservation.created_at,
         };
         if reservation.kind == Kind::Lease {
             let change = Change {

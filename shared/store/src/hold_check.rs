@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
-use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
@@ -133,12 +132,8 @@ impl Store {
                     );
                 }
                 Some(_) => {}
-                None => match made_at(id) {
-                    Some(made) if now - made <= STALE => return Ok(Holds::Busy),
-                    Some(_) => drop(wrong.insert(id.clone(), Fix::Unrecorded(hold.clone()))),
-                    // Made with a key, nothing says when: it may be being made just now, and ends by itself.
-                    None => {}
-                },
+                None if now - hold.made_at <= STALE => return Ok(Holds::Busy),
+                None => drop(wrong.insert(id.clone(), Fix::Unrecorded(hold.clone()))),
             }
         }
         let lost = reservations.iter().filter(|one| {
@@ -148,6 +143,7 @@ impl Store {
             let hold = Hold {
                 quantity: one.quantity,
                 expires_at: one.held_until,
+                made_at: one.created_at,
             };
             wrong.insert(one.id.clone(), Fix::Recorded(hold));
         }
@@ -159,13 +155,6 @@ impl Store {
 fn is_of(record: &Reservation, counter: &Counter) -> bool {
     let owner: Owner = record.owner();
     owner == counter.key.owner && record.counter == counter.key.sk()
-}
-
-/// When a reservation was made, if its id says so: those made without an idempotency key do.
-fn made_at(id: &str) -> Option<DateTime<Utc>> {
-    let id = Uuid::try_parse(id.strip_prefix("rsv_")?).ok()?;
-    let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
-    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
 }
 
 /// What the holds of a counter add up to once these are as they must be.

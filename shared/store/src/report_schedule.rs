@@ -5,7 +5,7 @@
 //! half-way, the claim ends and another one goes on; done twice, the second finds it moved. What is made in between
 //! has a name that the occurrence gives it (see [`crate::report`]).
 
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnConsumedCapacity};
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use metering_domain::report::{
@@ -278,29 +278,17 @@ impl Store {
         claim: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let key = schedule.key();
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(key.pk))
-            .key("sk", s(key.sk))
-            .update_expression("SET claimed_until = :until, claimed_by = :claim")
+        let update = self
+            .update(schedule, "SET claimed_until = :until, claimed_by = :claim")
             .condition_expression(
-                "next_run_at = :next AND (attribute_not_exists(claimed_until) OR claimed_until <= :now OR claimed_by = :claim)"
+                "next_run_at = :next AND \
+                 (attribute_not_exists(claimed_until) OR claimed_until <= :now OR claimed_by = :claim)",
             )
             .expression_attribute_values(":next", at(schedule.next_run_at))
             .expression_attribute_values(":now", at(now))
             .expression_attribute_values(":until", at(now + CLAIM))
-            .expression_attribute_values(":claim", s(claim))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) if is_unmet(&error) => Ok(false),
-            Err(error) => Err(failed("schedule_claim", error)),
-        }
+            .expression_attribute_values(":claim", s(claim));
+        met("schedule_claim", update).await
     }
 
     /// Moves a schedule on to another occurrence, unless somebody did; ends the claim.
@@ -311,14 +299,9 @@ impl Store {
         report_id: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let key = schedule.key();
-        let sent = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.tables.state)
-            .key("pk", s(key.pk))
-            .key("sk", s(key.sk))
-            .update_expression(
+        let update = self
+            .update(
+                schedule,
                 "SET next_run_at = :to, due_at = :due, last_run_at = :now, last_report_id = :report \
                  REMOVE claimed_until, claimed_by",
             )
@@ -327,36 +310,36 @@ impl Store {
             .expression_attribute_values(":to", at(next))
             .expression_attribute_values(":due", s(schedule.due_at(next)))
             .expression_attribute_values(":now", at(now))
-            .expression_attribute_values(":report", s(report_id))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) if is_unmet(&error) => Ok(false),
-            Err(error) => Err(failed("schedule_advance", error)),
-        }
+            .expression_attribute_values(":report", s(report_id));
+        met("schedule_advance", update).await
     }
 
     /// Ends a claim before its time, after a failure, so that the next run tries again.
     pub async fn schedule_release(&self, schedule: &ReportSchedule, claim: &str) -> Result<(), StoreError> {
+        let update = self
+            .update(schedule, "REMOVE claimed_until, claimed_by")
+            .condition_expression("claimed_by = :claim")
+            .expression_attribute_values(":claim", s(claim));
+        met("schedule_release", update).await.map(drop)
+    }
+
+    fn update(&self, schedule: &ReportSchedule, expression: &str) -> UpdateItemFluentBuilder {
         let key = schedule.key();
-        let sent = self
-            .dynamodb
+        self.dynamodb
             .update_item()
             .table_name(&self.tables.state)
             .key("pk", s(key.pk))
             .key("sk", s(key.sk))
-            .update_expression("REMOVE claimed_until, claimed_by")
-            .condition_expression("claimed_by = :claim")
-            .expression_attribute_values(":claim", s(claim))
+            .update_expression(expression)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) if is_unmet(&error) => Ok(()),
-            Err(error) => Err(failed("schedule_release", error)),
-        }
+    }
+}
+
+/// Sends an update; false if its condition is not met.
+async fn met(operation: &'static str, update: UpdateItemFluentBuilder) -> Result<bool, StoreError> {
+    match update.send().await {
+        Ok(_) => Ok(true),
+        Err(error) if is_unmet(&error) => Ok(false),
+        Err(error) => Err(failed(operation, error)),
     }
 }

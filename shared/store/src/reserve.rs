@@ -146,6 +146,7 @@ impl Store {
         let hold = Hold {
             quantity: draft.value,
             expires_at: now + booking.ttl,
+            made_at: now,
         };
         let mut parts = Parts::default();
         parts.open_at(now);

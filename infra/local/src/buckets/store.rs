@@ -150,10 +150,11 @@ impl Store {
 fn read(row: &Row<'_>) -> Result<Object, BucketError> {
     let about: String = row.get(3)?;
     let created_ms: i64 = row.get(1)?;
+    let created = DateTime::from_timestamp_millis(created_ms);
     let size: i64 = row.get(2)?;
     Ok(Object {
         key: row.get(0)?,
-        created: DateTime::from_timestamp_millis(created_ms).unwrap_or_default(),
+        created: created.ok_or(rusqlite::Error::IntegralValueOutOfRange(1, created_ms))?,
         size: size.unsigned_abs(),
         about: serde_json::from_str(&about)?,
     })
