@@ -11,12 +11,12 @@ BUILT = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/$(patsubst dev,debug,$(PROFILE
 FUNCTIONS = -p tracking-api -p admin-api -p analytics-api -p alerts-api -p ingest-job \
 	-p relay-job -p aggregate-job -p alert-job -p lifecycle-job -p erasure-job \
 	-p reconcile-job -p analytics-refresh-job -p anomaly-job \
-	-p reports-api -p report-job
+	-p reports-api -p report-job -p access-log-job
 
 .PHONY: build-TrackingApi build-AdminApi build-AnalyticsApi build-AlertsApi build-IngestJob \
 	build-RelayJob build-AggregateJob build-AlertJob build-LifecycleJob build-ErasureJob \
 	build-ReconcileJob build-AnalyticsRefreshJob build-AnomalyJob \
-	build-ReportsApi build-ReportJob functions
+	build-ReportsApi build-ReportJob build-AccessLogJob functions
 
 build-TrackingApi: functions
 	install -m 755 $(BUILT)/tracking-api $(ARTIFACTS_DIR)/bootstrap
@@ -62,6 +62,9 @@ build-ReportsApi: functions
 
 build-ReportJob: functions
 	install -m 755 $(BUILT)/report-job $(ARTIFACTS_DIR)/bootstrap
+
+build-AccessLogJob: functions
+	install -m 755 $(BUILT)/access-log-job $(ARTIFACTS_DIR)/bootstrap
 
 functions:
 	cargo build --profile $(PROFILE) --locked $(FUNCTIONS)

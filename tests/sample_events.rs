@@ -22,6 +22,10 @@ fn expected(name: &str) -> [Value; 2] {
         "analytics-forecast.json" => same(status(422)),
         "check-quota.json" => same(status(200)),
         "track.json" => [status(201), status(200)],
+        // Of the caller's events both are told again: the queue's other end knows them.
+        "access-log-http.json" => same(json!({"events": 3, "anonymous": 1, "unread": 0})),
+        "access-log-rest.json" => same(json!({"events": 4, "anonymous": 0, "unread": 0})),
+        "access-log-cut.json" => same(json!({"events": 4, "anonymous": 0, "unread": 1})),
         "aggregate.json"
         | "alert.json"
         | "analytics-refresh-goes-on.json"
@@ -68,5 +72,5 @@ async fn each_sample_is_understood() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 24);
+    assert_eq!(seen, 27);
 }

@@ -1,5 +1,6 @@
 //! The public surface, on the real stack: one module per behaviour.
 
+mod access_log;
 mod admin_lists;
 mod after_the_write;
 mod aggregates;

@@ -38,6 +38,8 @@ def main(built):
 
 
 def check(checks, cloud, built, folder):
+    # What a deployer has to have: the access log of another API.
+    cloud.client("logs").create_log_group(logGroupName=PARAMETERS["AccessLogGroup"])
     began = time.monotonic()
     checks.equal(f"the stack {STACK} is made", deploy(cloud, built, folder), "CREATE_COMPLETE")
     print(f"  in {time.monotonic() - began:.0f} s, {len(cloud.resources)} resources", flush=True)
@@ -57,6 +59,8 @@ def check(checks, cloud, built, folder):
     # It takes the longest: what it comes to is looked at last.
     poison = paths.poison(checks, api, store)
     paths.queue(checks, api, store)
+    paths.access_log(checks, api, cloud, store)
+    paths.report(checks, api, cloud)
     paths.stream(checks, api, cloud, store)
     paths.bus(checks, api, cloud, store)
     paths.schedule(checks, api, cloud, store)

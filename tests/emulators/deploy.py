@@ -17,6 +17,7 @@ PARAMETERS = {
     "UsageQueueReceivesMax": "2",
     "UsageQueueVisibilitySeconds": "30",
     "Tracing": "PassThrough",
+    "AccessLogGroup": "/aws/apigateway/documents",
 }
 DEPLOY_SECONDS = 180
 SQS_BATCHED = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")

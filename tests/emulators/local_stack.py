@@ -61,6 +61,7 @@ class LocalStack:
             "AWS_SECRET_ACCESS_KEY": self.about["secret_access_key"],
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(whole["Globals"]["Function"]["Timeout"]),
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(whole["Globals"]["Function"]["MemorySize"]),
+            "AWS_ENDPOINT_URL_S3": self.about["s3"],
             "AWS_ENDPOINT_URL_SQS": self.about["sqs"],
             "AWS_ENDPOINT_URL_SESV2": self.about["sesv2"],
             "AWS_ENDPOINT_URL_SNS": self.about["sns"],

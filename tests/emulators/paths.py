@@ -37,6 +37,22 @@ class Api:
         except urllib.error.HTTPError as refused:
             return refused.code, parsed(refused.read() or b"null")
 
+    def redirected(self, path):
+        """Status and target of an answer that sends elsewhere."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.keys['service']}"})
+        try:
+            with urllib.request.build_opener(Refusing).open(request, timeout=60) as answer:
+                return answer.status, None
+        except urllib.error.HTTPError as sent:
+            return sent.code, sent.headers["Location"]
+
+
+class Refusing(urllib.request.HTTPRedirectHandler):
+    """Does not go where it is sent."""
+
+    def redirect_request(self, *_):
+        return None
+
 
 def keys(checks, cloud):
     """The first key as a deployer makes it, and with it the key of a service."""
@@ -108,6 +124,51 @@ def queue(checks, api, store):
     ]))
     status, quota = api.call("GET", "/api/v1/usage/check-quota/api_calls?user_id=cloud")
     checks.equal("and the API says so", (status, quota["quota_info"]["current_usage"]), (200, 7))
+
+
+def access_log(checks, api, cloud, store):
+    """Lines of another API's access log: two requests, one of them twice, and one that is cut off."""
+    logs, group = cloud.client("logs"), PARAMETERS["AccessLogGroup"]
+
+    def line(request):
+        return json.dumps({
+            "user_id": "logged", "extendedRequestId": request, "requestTimeEpoch": str(int(now().timestamp() * 1000)),
+            "routeKey": "GET /documents/{id}", "status": "200", "responseLength": "1500", "responseLatency": "38",
+        })
+
+    cut = line("logged-3")[:60]
+    logs.create_log_stream(logGroupName=group, logStreamName="stream")
+    for lines in ([line("logged-1"), line("logged-2"), cut], [line("logged-1")]):
+        events = [{"timestamp": int(now().timestamp() * 1000), "message": text} for text in lines]
+        logs.put_log_events(logGroupName=group, logStreamName="stream", logEvents=events)
+    letters = wait_until("the line that is cut off", lambda: store.taken("AccessLogDeadLetters"), pause=1)
+    said = [(letter["body"], letter["dead_letter"]["log_group"]) for letter in map(json.loads, letters)]
+    checks.equal("a line that is cut off is put aside", said, [(cut, group)])
+
+    def used():
+        return [api.call("GET", f"/api/v1/usage/check-quota/{metric}?user_id=logged")[1]["quota_info"]["current_usage"]
+                for metric in ("api_calls", "bandwidth_usage")]
+
+    # Told by one line, and again by another batch.
+    wanted = [2, 0.000003]
+    wait_until("the access log", lambda: used() == wanted, pause=1)
+    checks.equal("what an access log tells is counted, once", used(), wanted)
+
+
+def report(checks, api, cloud):
+    """A report: made, in the bucket, and fetched by its link."""
+    wanted = USER | {"report_type": "summary", "report_format": "csv",
+                     "period_start": (now() - datetime.timedelta(days=1)).isoformat(), "period_end": now().isoformat()}
+    status, made = api.call("POST", "/api/v1/usage/reports/generate", wanted)
+    checks.equal("a report is made", (status, made.get("status")), (201, "completed"))
+    s3, bucket = cloud.client("s3"), cloud.resources["Reports"]
+    kept = [(one["Key"].rsplit("/", 1)[-1], one["Size"]) for one in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    checks.equal("its file is in the bucket", kept, [(made["file_url"].rsplit("/", 1)[-1], made["file_size_bytes"])])
+    status, location = api.redirected(made["file_url"])
+    with urllib.request.urlopen(location, timeout=60) as answer:
+        text = answer.read().decode()
+    checks.equal("and fetched by its link", (status, len(text.encode())), (302, made["file_size_bytes"]))
+    checks.that("which says what was used", "document_processing" in text and "api_calls" in text, text)
 
 
 def poison(checks, api, store):
@@ -190,6 +251,9 @@ def schedule(checks, api, cloud, store):
     """
     usage = {"user_id": "gone", "metric_type": "api_calls", "metric_value": 1}
     checks.equal("a user to be erased", api.call("POST", "/api/v1/usage/track", usage)[0], 201)
+    wanted = {"user_id": "gone", "report_type": "summary", "report_format": "json",
+              "period_start": (now() - datetime.timedelta(days=1)).isoformat(), "period_end": now().isoformat()}
+    checks.equal("with a report", api.call("POST", "/api/v1/usage/reports/generate", wanted)[0], 201)
     answer = api.call("DELETE", "/api/v1/usage/admin/users/gone", role="admin")
     checks.equal("is to be", answer, (202, {"user_id": "gone", "status": "erasing"}))
     scheduler = cloud.client("scheduler")
@@ -208,7 +272,9 @@ def schedule(checks, api, cloud, store):
     over = {"pass": 1, "stage": "queues", "position": {}}
     wait_until("the schedule", lambda: picked(left()[1], *over) == over, 120, 1)
     scheduler.update_schedule(ScheduleExpression=due["ScheduleExpression"], **kept)
-    checks.equal("its run leaves nothing of the user", left()[0], [])
+    files = cloud.client("s3").list_objects_v2(Bucket=cloud.resources["Reports"]).get("Contents", [])
+    files = [one["Key"] for one in files if one["Key"].split("/")[-2] == "gone"]
+    checks.equal("its run leaves nothing of the user", left()[0] + files, [])
     # Caches of a minute may not know of it yet.
     refused = wait_until("the caches", lambda: api.call("POST", "/api/v1/usage/track", usage)[0] == 410, 70, 5)
     checks.that("who cannot come back", refused)

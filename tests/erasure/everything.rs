@@ -239,7 +239,7 @@ impl Lived {
         // Whatever lies in them, and however it came there.
         let mine = json!({"user_id": user, "sk": "s"});
         let others = json!({"user_id": "somebody", "sk": "s"});
-        for queue in ["Aggregation", "Alert", "Anomaly", "Lifecycle", "Relay"] {
+        for queue in ["AccessLog", "Aggregation", "Alert", "Anomaly", "Lifecycle", "Relay"] {
             for body in [mine.clone(), others.clone(), json!([mine, others])] {
                 let path = format!("/_local/queues/{queue}DeadLetters");
                 client.post(&path, "", json!({"body": body})).await;

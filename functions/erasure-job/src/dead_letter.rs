@@ -12,6 +12,7 @@ use aws_sdk_sqs::{
 use futures::future::try_join_all;
 use metering_edge::{
     config::{Config, ConfigError},
+    logs,
     usage_message::{self, Left},
 };
 use metering_store::traces::Traces;
@@ -31,7 +32,7 @@ const WAIT_S: i32 = 1;
 /// The queues.
 pub(crate) struct DeadLetters {
     client: Client,
-    urls: [String; 6],
+    urls: [String; 7],
 }
 
 /// What becomes of a letter.
@@ -51,6 +52,7 @@ impl DeadLetters {
             config.aggregation_dead_letters_url()?,
             config.alert_dead_letters_url()?,
             config.lifecycle_dead_letters_url()?,
+            config.access_log_dead_letters_url()?,
             config.anomaly_dead_letters_url()?,
         ];
         Ok(Self { client, urls })
@@ -133,8 +135,18 @@ impl DeadLetters {
     }
 }
 
-/// What becomes of a letter: usage by its elements, everything else as a whole.
+/// What becomes of a letter: usage by its elements, logs by their lines, everything else as a whole.
 fn fate(body: &str, traces: &Traces<'_>) -> Fate {
+    let names = |line: &str| traces.names_in_text(line) || is_said(line, traces.user());
+    match logs::without(body, names) {
+        None => fate_of_message(body, traces),
+        Some(Left::All) => Fate::Stays,
+        Some(Left::Some(left)) => Fate::Becomes(left),
+        Some(Left::Nothing) => Fate::Goes,
+    }
+}
+
+fn fate_of_message(body: &str, traces: &Traces<'_>) -> Fate {
     let letter: Value = serde_json::from_str(body).unwrap_or_default();
     let inside = letter["body"].as_str().filter(|_| letter["dead_letter"].is_object());
     let usage = inside.unwrap_or(body);

@@ -1,5 +1,5 @@
-//! Erases users: on a schedule, a slice of the work at a time, over both tables and the dead-letter
-//! queues. Files of reports lose their records here, without which nobody finds them, and expire by themselves. What a pass does with each item is the store's to know; this counts time.
+//! Erases users: on a schedule, a slice of the work at a time, over both tables, the dead-letter queues
+//! and the bucket of reports. What a pass does with each item is the store's to know; this counts time.
 //!
 //! Called twice at once: one goes on, the other finds that somebody is at it. Dies half-way: the next
 //! call goes on from what was noted. Several users at once: one after the other, each as far as there
@@ -13,8 +13,11 @@ mod dead_letter;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use metering_edge::{App, config::ConfigError, lambda::Invoke};
-use metering_store::erasure::{Erasure, Next, Stage};
+use metering_edge::{App, config::ConfigError, file::Files, lambda::Invoke};
+use metering_store::{
+    erasure::{Erasure, Next, Stage},
+    report,
+};
 use serde_json::json;
 
 use crate::dead_letter::DeadLetters;
@@ -33,6 +36,7 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Job {
     app: Arc<App>,
     letters: DeadLetters,
+    files: Files,
 }
 
 /// What one call did.
@@ -48,6 +52,7 @@ struct Done {
 pub fn handler(app: Arc<App>) -> Result<Invoke, ConfigError> {
     let job = Arc::new(Job {
         letters: DeadLetters::new(app.sqs.clone(), &app.config)?,
+        files: Files::new(app.s3.clone(), app.config.reports_bucket()?),
         app,
     });
     Ok(Arc::new(move |_event| {
@@ -110,12 +115,14 @@ impl Job {
         Ok(())
     }
 
-    /// One page, or all queues; whether that was the end of its stage.
+    /// One page, or all queues and files; whether that was the end of its stage.
     async fn step(&self, erasure: &mut Erasure, now: DateTime<Utc>, done: &mut Done) -> Result<bool, Failure> {
         let store = &self.app.store;
         if erasure.stage == Stage::Queues {
             let traces = erasure.traces(store.deployment_secret().await?);
             let found = self.letters.clean(&traces).await?;
+            let files = self.files.delete_all(&report::folder(&erasure.user_id)).await?;
+            let found = found + files as u64;
             erasure.found += found;
             done.found += found;
             return Ok(true);

@@ -1,10 +1,13 @@
 //! Of new alerts: one message for each way it goes, so that each is tried by itself.
 
 use metering_domain::alert::{AlertType, Channel};
-use metering_edge::message::{AlertTask, Way};
+use metering_edge::{
+    message::{AlertTask, Way},
+    send::Outgoing,
+};
 use metering_store::{StoreError, alert::Alert, notification::Notification};
 
-use crate::{Fault, Relay, send::Outgoing};
+use crate::{Fault, Relay};
 
 impl Relay {
     pub(crate) async fn fan_out(&self, alerts: &[(usize, Alert)]) -> Vec<Fault> {

@@ -1,9 +1,9 @@
 //! Of anomalies: the alert that tells administrators, and one message that has a new one published.
 
-use metering_edge::message::AlertTask;
+use metering_edge::{message::AlertTask, send::Outgoing};
 use metering_store::{StoreError, anomaly::Anomaly};
 
-use crate::{Fault, Relay, send::Outgoing};
+use crate::{Fault, Relay};
 
 /// An anomaly that a record tells of, and whether it is new.
 pub(crate) struct Told {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
-use metering_edge::message::AlertTask;
+use metering_edge::{message::AlertTask, send::Outgoing};
 use metering_store::{
     StoreError,
     counter::Counter,
@@ -13,7 +13,7 @@ use metering_store::{
     keys::CounterKey,
 };
 
-use crate::{Fault, Relay, send::Outgoing};
+use crate::{Fault, Relay};
 
 /// Counters that are judged at once.
 const WIDTH: usize = 16;

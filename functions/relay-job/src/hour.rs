@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use metering_edge::message::{HourChanged, NamedEvent};
+use metering_edge::{
+    message::{HourChanged, NamedEvent},
+    send::Outgoing,
+};
 use metering_store::event::Event;
 
-use crate::{Fault, Relay, send::Outgoing};
+use crate::{Fault, Relay};
 
 /// Events that one message names, so that it stays below 256 KiB.
 const NAMED_MAX: usize = 1_000;

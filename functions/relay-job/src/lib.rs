@@ -12,7 +12,6 @@ mod counter;
 mod dead_letter;
 mod hour;
 mod page;
-mod send;
 mod statement;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -21,13 +20,12 @@ use metering_edge::{
     App,
     config::ConfigError,
     lambda::Invoke,
+    send::Outbox,
     stream::{self, Kind, Record},
 };
 use metering_store::{StoreError, alert::Alert, anomaly::Anomaly, counter::Counter, event::Event, keys};
 
-use crate::{
-    anomaly::Told, counter::Counters, dead_letter::DeadLetters, hour::Hours, send::Outbox, statement::Statements,
-};
+use crate::{anomaly::Told, counter::Counters, dead_letter::DeadLetters, hour::Hours, statement::Statements};
 
 /// A failure and the records that it keeps from being passed on.
 pub(crate) struct Fault {

@@ -1,9 +1,9 @@
 //! Of new statements: one message each, so that it is published however often that fails at first.
 
-use metering_edge::message::AlertTask;
+use metering_edge::{message::AlertTask, send::Outgoing};
 use metering_store::StoreError;
 
-use crate::{Fault, Relay, send::Outgoing};
+use crate::{Fault, Relay};
 
 /// The statements that a batch tells of.
 #[derive(Default)]

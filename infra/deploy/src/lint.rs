@@ -9,6 +9,7 @@ mod alarms;
 mod environment;
 mod functions;
 mod grants;
+mod logs;
 mod queues;
 mod references;
 mod routes;
@@ -143,6 +144,7 @@ pub fn check(document: &Value, repository: &Repository) -> Vec<Finding> {
         routes::check,
         samples::check,
         queues::check,
+        logs::check,
         storage::check,
         alarms::check,
     ] {

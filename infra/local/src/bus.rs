@@ -1,5 +1,5 @@
 //! The event bus: takes events from functions and from `/_local`, and keeps one for every rule
-//! that it fits until the rule's function is done with it.
+//! that it fits until the rule's function is done with it. Lines of logs are kept the same way.
 //!
 //! What is kept is kept by the queues, one for each function, so that an event that was
 //! acknowledged outlives the process.
@@ -9,6 +9,7 @@ mod protocol;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use metering_edge::logs::{self, Batch, Line};
 use metering_store::context::Source as _;
 use serde_json::{Value, json};
 
@@ -16,13 +17,15 @@ use crate::{
     clock::Clock,
     outbox::{Outbox, Said},
     queues::{Outgoing, Queues, Refusal},
-    template::{ACCOUNT, MESSAGE_BYTES_MAX, Queue, REGION, Rule, Template},
+    template::{ACCOUNT, Function, MESSAGE_BYTES_MAX, Queue, REGION, Rule, Template, Triggers},
 };
 
 pub use protocol::router;
 
 /// The bus that every account has.
 pub const DEFAULT_BUS: &str = "default";
+/// The log group that lines are said to be from.
+const LOG_GROUP: &str = "access-log";
 /// How long after a failed call the next one follows.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -34,6 +37,8 @@ struct Inner {
     queues: Queues,
     clock: Clock,
     rules: Vec<Rule>,
+    /// The functions that are handed lines of logs.
+    logs: Vec<String>,
     /// The template's buses.
     buses: Vec<String>,
     outbox: Outbox,
@@ -63,28 +68,27 @@ pub fn inbox_name(function: &str) -> String {
     format!("bus/{function}")
 }
 
+/// The functions that are called for events nobody waits for: of a bus, and of logs.
+pub fn called_later(template: &Template) -> impl Iterator<Item = &Function> {
+    let Triggers { rules, logs, .. } = &template.triggers;
+    template
+        .functions
+        .iter()
+        .filter(|function| rules.iter().any(|rule| rule.function == function.name) || logs.contains(&function.name))
+}
+
 /// The queues that keep the events for the functions of `template`.
 pub fn inboxes(template: &Template) -> Vec<Queue> {
-    let mut inboxes: Vec<Queue> = Vec::new();
-    for rule in &template.triggers.rules {
-        let name = inbox_name(&rule.function);
-        let function = template
-            .functions
-            .iter()
-            .find(|function| function.name == rule.function);
-        if inboxes.iter().all(|inbox| inbox.name != name) {
-            inboxes.push(Queue {
-                name,
-                visibility: AGAIN,
-                retention: function.map_or(Duration::from_secs(21_600), |function| function.failure.age_max),
-                delay: Duration::ZERO,
-                wait: Duration::ZERO,
-                bytes_max: MESSAGE_BYTES_MAX,
-                redrive: None,
-            });
-        }
-    }
-    inboxes
+    let inbox = |function: &Function| Queue {
+        name: inbox_name(&function.name),
+        visibility: AGAIN,
+        retention: function.failure.age_max,
+        delay: Duration::ZERO,
+        wait: Duration::ZERO,
+        bytes_max: MESSAGE_BYTES_MAX,
+        redrive: None,
+    };
+    called_later(template).map(inbox).collect()
 }
 
 impl Bus {
@@ -94,6 +98,7 @@ impl Bus {
             queues: queues.clone(),
             clock: clock.clone(),
             rules: template.triggers.rules.clone(),
+            logs: template.triggers.logs.clone(),
             buses: template.buses.clone(),
             outbox: outbox.clone(),
         }))
@@ -141,6 +146,31 @@ impl Bus {
             }
         }
         Ok(id)
+    }
+
+    /// Takes the lines of a log, packed as CloudWatch Logs packs them: they are kept for every function that
+    /// is subscribed when this returns. The group has the name of this stack's only one.
+    pub fn take_lines(&self, texts: &[&str]) -> Result<(), Refusal> {
+        let line = |text: &&str| Line {
+            id: format!("{:032x}", self.0.clock.random()),
+            text: (*text).to_owned(),
+        };
+        let batch = Batch {
+            group: LOG_GROUP.to_owned(),
+            lines: texts.iter().map(line).collect(),
+        };
+        let now = self.0.clock.now().timestamp_millis();
+        let event = logs::event(&batch, ACCOUNT, now).map_err(Refusal::Stored)?;
+        let message = Outgoing {
+            message_body: event,
+            ..Outgoing::default()
+        };
+        for function in &self.0.logs {
+            let inbox = self.0.queues.find(&inbox_name(function))?;
+            message.check(inbox)?;
+            self.0.queues.send(inbox, &[&message])?;
+        }
+        Ok(())
     }
 
     /// Notes what a function put on the bus.

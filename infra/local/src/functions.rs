@@ -43,6 +43,7 @@ pub type Linked = fn(&str, Arc<App>) -> Option<Result<Invoke, ConfigError>>;
 /// Every function of the template.
 pub fn linked(name: &str, app: Arc<App>) -> Option<Result<Invoke, ConfigError>> {
     Some(match name {
+        "AccessLogJob" => access_log_job::handler(app),
         "AdminApi" => api(&app, admin_api::router),
         "AggregateJob" => aggregate_job::handler(app),
         "AlertJob" => alert_job::handler(app),

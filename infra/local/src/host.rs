@@ -16,7 +16,7 @@ use metering_store::context::Source as _;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
-    bus::inbox_name,
+    bus::{called_later, inbox_name},
     clock::Clock,
     functions::{Functions, InvokeError},
     queues::{Queues, Refusal},
@@ -147,12 +147,9 @@ impl Host {
     }
 }
 
-/// The functions that are handed events of a bus, and what becomes of those they fail to handle.
+/// The functions that are called for events nobody waits for, and what becomes of those they fail to handle.
 fn inboxes(template: &Template) -> BTreeMap<String, Failure> {
-    let functions = template.functions.iter();
-    let handed = |name: &str| template.triggers.rules.iter().any(|rule| rule.function == name);
-    functions
-        .filter(|function| handed(&function.name))
+    called_later(template)
         .map(|function| (function.name.clone(), function.failure.clone()))
         .collect()
 }

@@ -48,9 +48,10 @@ pub const ACCOUNT: &str = "000000000000";
 pub const EMBEDDED: &str = include_str!("../../../template.yaml");
 
 /// Resources that have no part in a stack on one machine.
-const WITHOUT_LOCAL_PART: [&str; 6] = [
+const WITHOUT_LOCAL_PART: [&str; 7] = [
     "AWS::CloudWatch::Alarm",
     "AWS::CloudWatch::Dashboard",
+    "AWS::Lambda::Permission",
     "AWS::Logs::LogGroup",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
@@ -208,6 +209,12 @@ impl Template {
     ) -> Result<(), TemplateError> {
         let kind = resource.required("Type")?.plain()?;
         if WITHOUT_LOCAL_PART.contains(&kind) {
+            return Ok(());
+        }
+        // Whichever log it would be in AWS, lines are handed over here by hand.
+        if kind == "AWS::Logs::SubscriptionFilter" {
+            let function = event::read_subscription(resource.required("Properties")?, scope)?;
+            self.triggers.logs.push(function);
             return Ok(());
         }
         resource.only(&ATTRIBUTES)?;

@@ -10,7 +10,9 @@ pub const VARIABLES: &[&str] = &[
     "JWT_AUDIENCE",
     "JWKS_URL",
     "LOG_LEVEL",
+    "USAGE_EVENTS_QUEUE_URL",
     "USAGE_EVENTS_DEAD_LETTERS_URL",
+    "ACCESS_LOG_DEAD_LETTERS_URL",
     "AGGREGATION_QUEUE_URL",
     "ALERT_QUEUE_URL",
     "RELAY_DEAD_LETTERS_URL",
@@ -45,7 +47,9 @@ pub struct Config {
     /// The file that says where addresses are, if there is one.
     pub geo_database: Option<String>,
     // What only some functions need: asked for, each says whether it is missing.
+    usage_events_queue_url: Option<String>,
     usage_events_dead_letters_url: Option<String>,
+    access_log_dead_letters_url: Option<String>,
     aggregation_queue_url: Option<String>,
     alert_queue_url: Option<String>,
     relay_dead_letters_url: Option<String>,
@@ -99,7 +103,9 @@ impl Config {
                 }),
             },
             log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            usage_events_queue_url: optional("USAGE_EVENTS_QUEUE_URL"),
             usage_events_dead_letters_url: optional("USAGE_EVENTS_DEAD_LETTERS_URL"),
+            access_log_dead_letters_url: optional("ACCESS_LOG_DEAD_LETTERS_URL"),
             aggregation_queue_url: optional("AGGREGATION_QUEUE_URL"),
             alert_queue_url: optional("ALERT_QUEUE_URL"),
             relay_dead_letters_url: optional("RELAY_DEAD_LETTERS_URL"),
@@ -124,6 +130,16 @@ impl Config {
     /// Refuses a configuration that cannot tell a user's token.
     pub fn require_jwt(&self) -> Result<(), ConfigError> {
         self.jwt.as_ref().map(drop).ok_or(ConfigError("JWT_ISSUER"))
+    }
+
+    /// The queue of usage events that nobody waits for.
+    pub fn usage_events_queue_url(&self) -> Result<String, ConfigError> {
+        needed(&self.usage_events_queue_url, "USAGE_EVENTS_QUEUE_URL")
+    }
+
+    /// Where access logs are put that cannot be read.
+    pub fn access_log_dead_letters_url(&self) -> Result<String, ConfigError> {
+        needed(&self.access_log_dead_letters_url, "ACCESS_LOG_DEAD_LETTERS_URL")
     }
 
     /// The queue of usage events that cannot be counted.
@@ -233,7 +249,9 @@ mod tests {
         };
         let empty = of("");
         for (missing, name) in [
+            (empty.usage_events_queue_url(), "USAGE_EVENTS_QUEUE_URL"),
             (empty.usage_events_dead_letters_url(), "USAGE_EVENTS_DEAD_LETTERS_URL"),
+            (empty.access_log_dead_letters_url(), "ACCESS_LOG_DEAD_LETTERS_URL"),
             (empty.aggregation_queue_url(), "AGGREGATION_QUEUE_URL"),
             (empty.alert_queue_url(), "ALERT_QUEUE_URL"),
             (empty.aggregation_dead_letters_url(), "AGGREGATION_DEAD_LETTERS_URL"),
@@ -254,7 +272,9 @@ mod tests {
         }
         let full = of("there");
         for there in [
+            full.usage_events_queue_url(),
             full.usage_events_dead_letters_url(),
+            full.access_log_dead_letters_url(),
             full.aggregation_queue_url(),
             full.alert_queue_url(),
             full.aggregation_dead_letters_url(),

@@ -176,8 +176,13 @@ fn acted_upon() -> Vec<(&'static str, Json)> {
     ]
 }
 
-/// What the bus tells is told once: it must not be lost.
+/// What the bus and logs tell is told once: it must not be lost.
 fn told(subject: &Subject<'_>, findings: &mut Findings) {
+    for name in &subject.template.triggers.logs {
+        let function = subject.template.functions.iter().find(|one| one.name == *name);
+        let is_kept = function.is_some_and(|function| function.failure.queue.is_some());
+        findings.unless(is_kept, name, "what logs tell and it cannot take is lost");
+    }
     for rule in &subject.template.triggers.rules {
         let function = subject.template.functions.iter().find(|one| one.name == rule.function);
         let is_kept = function.is_some_and(|function| function.failure.queue.is_some());

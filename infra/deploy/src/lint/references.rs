@@ -8,7 +8,8 @@ use super::{
 };
 
 /// The parameters that an operator is to be asked for.
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 13] = [
+    "AccessLogGroup",
     "AlarmEmail",
     "Architecture",
     "JwksUrl",
@@ -24,7 +25,8 @@ const PARAMETERS: [&str; 12] = [
 ];
 
 /// What an operator is told once it is deployed.
-const OUTPUTS: [&str; 8] = [
+const OUTPUTS: [&str; 9] = [
+    "AccessLogJobArn",
     "Api",
     "DashboardUrl",
     "EventsTable",

@@ -41,6 +41,9 @@ pub fn handed_to<'a>(template: &'a Template, event: &Value) -> Option<&'a str> {
         let mapping = triggers.queues.iter().find(|mapping| mapping.queue == queue)?;
         return Some(&mapping.function);
     }
+    if event["awslogs"].is_object() {
+        return triggers.logs.first().map(String::as_str);
+    }
     if event["source"] == "aws.scheduler" {
         let name = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
         let resource = event["resources"][0].as_str()?;

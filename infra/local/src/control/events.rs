@@ -1,4 +1,4 @@
-//! `/_local` over what the event host works on: queues, streams and the bus.
+//! `/_local` over what the event host works on: queues, streams, the bus and logs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +25,8 @@ const DRAIN_SECONDS: i64 = 60;
 const DRAIN_SECONDS_MAX: i64 = 600;
 /// The largest message, with every byte of it escaped.
 const BODY_BYTES_MAX: usize = 6 * MESSAGE_BYTES_MAX + 1_024;
+/// The largest part of a log that is handed over at once; packed it is a message.
+const LOG_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
 /// Messages that are shown of a queue.
 const MESSAGES_MAX: usize = 1_000;
 
@@ -36,6 +38,7 @@ pub fn routes() -> Router<Arc<Control>> {
         .route("/drain", post(drain))
         .route("/streams/replay", post(replay))
         .route("/bus", post(put).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .route("/logs", post(log).layer(DefaultBodyLimit::max(LOG_BYTES_MAX)))
         .route("/outbox", get(outbox).delete(empty_outbox))
         .route("/queues", get(queues))
         .route(
@@ -87,6 +90,18 @@ async fn put(State(control): Shared, body: Bytes) -> Accepted {
     fields.finish()?;
     let id = control.bus.take(&event).map_err(failed)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
+}
+
+/// Hands over lines of an access log, as CloudWatch Logs would, each line of the body being one.
+async fn log(State(control): Shared, body: Bytes) -> Accepted {
+    let text = std::str::from_utf8(&body).map_err(|error| Problem::malformed(error.to_string()))?;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return Err(Problem::field("", "required", "must be lines of a log, as plain text"));
+    }
+    let taken = control.bus.take_lines(&lines);
+    taken.map_err(|refusal| Problem::field("", "invalid_format", &refusal.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"lines": lines.len()}))))
 }
 
 /// What has left the stack.

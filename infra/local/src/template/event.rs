@@ -1,5 +1,5 @@
 //! What a function is called by: routes of the HTTP API, queues, schedules, streams,
-//! rules of a bus.
+//! rules of a bus, logs.
 
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Triggers {
     pub streams: Vec<StreamMapping>,
     /// Events of a bus.
     pub rules: Vec<Rule>,
+    /// Lines of a log: the functions that are handed them.
+    pub logs: Vec<String>,
 }
 
 /// A route of the HTTP API.
@@ -90,6 +92,12 @@ impl Triggers {
         }
         Ok(())
     }
+}
+
+/// Reads the function that is subscribed to a log group. Which group does not matter here: there is none.
+pub fn read_subscription(properties: Node<'_>, scope: &Scope) -> Result<String, TemplateError> {
+    properties.only(&["DestinationArn", "FilterPattern", "LogGroupName"])?;
+    scope.function(properties.required("DestinationArn")?)
 }
 
 fn read_route(function: &str, properties: Node<'_>) -> Result<Route, TemplateError> {

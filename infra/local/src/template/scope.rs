@@ -83,6 +83,11 @@ impl Scope {
         self.named_by(node, queue_arn, "AWS::SQS::Queue", "the Arn of a queue")
     }
 
+    /// The function that a value names by its ARN.
+    pub fn function(&self, node: Node<'_>) -> Result<String, TemplateError> {
+        self.named_by(node, function_arn, "AWS::Serverless::Function", "the Arn of a function")
+    }
+
     /// The table whose stream a value names by its ARN.
     pub fn stream(&self, node: Node<'_>) -> Result<String, TemplateError> {
         self.named_by(node, stream_arn, "AWS::DynamoDB::Table", "the StreamArn of a table")
@@ -135,6 +140,7 @@ impl Scope {
         let (name, attribute) = path.split_once('.').ok_or_else(not_understood)?;
         match (self.resources.get(name).map(String::as_str), attribute) {
             (Some("AWS::DynamoDB::Table"), "Arn") => Ok(table_arn(name)),
+            (Some("AWS::Serverless::Function"), "Arn") => Ok(function_arn(name)),
             (Some("AWS::DynamoDB::Table"), "StreamArn") => Ok(stream_arn(name)),
             (Some("AWS::S3::Bucket"), "Arn") => Ok(bucket_arn(&bucket_name(name))),
             (Some("AWS::SQS::Queue"), "Arn") => Ok(queue_arn(name)),
@@ -167,6 +173,11 @@ impl Scope {
 /// The name by which policies know a table.
 pub fn table_arn(table: &str) -> String {
     format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}")
+}
+
+/// The name by which others know a function.
+fn function_arn(function: &str) -> String {
+    format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}")
 }
 
 /// The name by which policies know a sender of mails: an address or a domain.

@@ -41,6 +41,7 @@ fn the_template_is_understood_to_the_end() {
         [
             "TrackingApi",
             "IngestJob",
+            "AccessLogJob",
             "AdminApi",
             "AnalyticsApi",
             "ReportsApi",
@@ -371,7 +372,10 @@ fn what_is_not_understood_is_refused_by_name() {
             "Thing: A: the intrinsic function !ImportValue",
         ),
         (variable("!Ref Nothing"), "Thing: A: a reference to Nothing"),
-        (variable("!GetAtt Thing.Arn"), "Thing: A: the attribute Thing.Arn"),
+        (
+            variable("!GetAtt Thing.Version"),
+            "Thing: A: the attribute Thing.Version",
+        ),
         (variable("{\"Fn::Sub\": a}"), "Thing: A: Fn::Sub is not understood"),
         (variable("!Sub \"${open\""), "Thing: A: has a ${ without its }"),
         (statement("dynamodb:*", "arn:aws:x"), "the wildcard dynamodb:*"),

@@ -20,7 +20,10 @@ fn blocks() -> Vec<&'static str> {
 /// error ends it.
 fn run(script: &str) -> Vec<Value> {
     let script = format!("set -eu\ncurl() {{ command curl --fail-with-body \"$@\"; }}\n{script}");
-    let ran = Command::new("bash").args(["-c", &script]).output().expect("bash");
+    // What it saves is not the repository's.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bash = Command::new("bash");
+    let ran = bash.args(["-c", &script]).current_dir(&folder).output().expect("bash");
     let out = String::from_utf8_lossy(&ran.stdout).into_owned();
     let err = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{script}\n{out}\n{err}");
@@ -45,6 +48,11 @@ fn its_commands_do_what_it_says() {
         answers.extend(run(&block.replace(README_URL, &process.url)));
     }
     println!("{} answers", answers.len());
+    run(&format!("curl -s {}/_local/drain -d '{{}}'", process.url));
+    let queues = run(&format!("curl -s {}/_local/queues", process.url));
+    for queue in queues[0]["queues"].as_array().expect("queues") {
+        assert_eq!(queue["visible"], 0, "nothing of it is put aside, or left: {queue}");
+    }
     let [subscription, tracked, again, batch, checked, summary, ..] = answers.as_slice() else {
         panic!("{answers:?}");
     };

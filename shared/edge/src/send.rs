@@ -12,21 +12,25 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Batches that are under way at once.
 const WIDTH: usize = 8;
 
-/// A queue.
+/// A queue that is sent to.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     client: Client,
     url: String,
 }
 
 /// A message on its way: what it says, and after how many seconds it may be seen.
-pub(crate) struct Outgoing {
+#[derive(Debug, Clone)]
+pub struct Outgoing {
     body: String,
     delay_seconds: i32,
 }
 
 impl Outgoing {
-    /// A message that says this.
+    /// A message that says this, and may be seen after so many seconds, 0 to 900.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
     pub fn new(message: &impl Serialize, delay_seconds: i32) -> Result<Self, StoreError> {
         let body = serde_json::to_string(message).map_err(|error| StoreError::Refused {
             operation: "message",
@@ -37,11 +41,15 @@ impl Outgoing {
 }
 
 impl Outbox {
+    /// The queue at `url`.
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
     }
 
-    /// Sends all of them; those of a batch that failed may come twice.
+    /// Sends all of them, in any order. Who sends all of them again after a failure sends some twice.
+    ///
+    /// # Errors
+    /// If one of them was not taken.
     pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), StoreError> {
         let mut batches: Vec<Vec<Outgoing>> = Vec::new();
         let mut bytes = 0;
