@@ -14,7 +14,7 @@ import paths
 import template
 from checks import Checks
 from cloud_emulator import ministack
-from deploy import PARAMETERS, STACK, Cloud, deploy, expand_lifecycles, expand_routes, lifecycle, routes
+from deploy import PARAMETERS, STACK, Cloud, allow_plain_http, deploy, expand_lifecycles, expand_routes, lifecycle, routes
 from local_stack import Store
 from processes import end_on_signals
 
@@ -48,6 +48,9 @@ def check(checks, cloud, built, folder):
     checks.equal(f"all {len(wanted)} routes are there, {len(made)} made by hand", routes(cloud), wanted)
     mended = ", ".join(expand_lifecycles(cloud)) or "none"
     checks.equal(f"reports go after a week (rules set by hand: {mended})", lifecycle(cloud, "Reports"), [7])
+
+    without_tls = {("Reports", "Deny", "s3:*", '{"Bool": {"aws:SecureTransport": "false"}}')}
+    checks.equal("buckets refuse whoever comes without TLS, until that is lifted", allow_plain_http(cloud), without_tls)
 
     tables = {name: cloud.resources[name] for name in template.of_type(template.read(), "AWS::DynamoDB::Table")}
     queues = {name: cloud.resources[name] for name in template.of_type(template.read(), "AWS::SQS::Queue")}

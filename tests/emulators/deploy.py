@@ -129,6 +129,20 @@ def routes(cloud):
     return {route["RouteKey"] for page in pages for route in page["Items"]}
 
 
+def allow_plain_http(cloud):
+    """Takes the policies off the buckets, that refuse whoever comes without TLS; what they refused.
+
+    Emulators are spoken to without TLS, and ministack enforces these as AWS does: nothing else would be tested.
+    """
+    s3, refused = cloud.client("s3"), set()
+    for name in template.of_type(template.read(), "AWS::S3::Bucket"):
+        bucket = cloud.resources[name]
+        for statement in json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]:
+            refused.add((name, statement["Effect"], statement["Action"], json.dumps(statement["Condition"])))
+        s3.delete_bucket_policy(Bucket=bucket)
+    return refused
+
+
 def expand_lifecycles(cloud):
     """Gives buckets the lifecycle rules that the cloud dropped; the buckets. ministack does so, AWS does not."""
     s3, mended = cloud.client("s3"), set()

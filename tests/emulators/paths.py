@@ -1,6 +1,7 @@
 """The main paths through a deployed stack, each from what a caller sends to what lies in the store."""
 
 import datetime
+import decimal
 import json
 import os
 import subprocess
@@ -150,7 +151,7 @@ def access_log(checks, api, cloud, store):
                 for metric in ("api_calls", "bandwidth_usage")]
 
     # Told by one line, and again by another batch.
-    wanted = [2, 0.000003]
+    wanted = [2, decimal.Decimal("0.000003")]
     wait_until("the access log", lambda: used() == wanted, pause=1)
     checks.equal("what an access log tells is counted, once", used(), wanted)
 
@@ -160,10 +161,11 @@ def report(checks, api, cloud):
     wanted = USER | {"report_type": "summary", "report_format": "csv",
                      "period_start": (now() - datetime.timedelta(days=1)).isoformat(), "period_end": now().isoformat()}
     status, made = api.call("POST", "/api/v1/usage/reports/generate", wanted)
-    checks.equal("a report is made", (status, made.get("status")), (201, "completed"))
+    checks.equal("a report is made", (status, made.get("status", made)), (201, "completed"))
     s3, bucket = cloud.client("s3"), cloud.resources["Reports"]
-    kept = [(one["Key"].rsplit("/", 1)[-1], one["Size"]) for one in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-    checks.equal("its file is in the bucket", kept, [(made["file_url"].rsplit("/", 1)[-1], made["file_size_bytes"])])
+    kept = [(one["Key"].split("/")[:-1], one["Size"]) for one in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    wanted = [(["reports", "cloud", made["id"]], made["file_size_bytes"])]
+    checks.equal("its file is in the bucket, in the user's folder", kept, wanted)
     status, location = api.redirected(made["file_url"])
     with urllib.request.urlopen(location, timeout=60) as answer:
         text = answer.read().decode()
@@ -261,20 +263,23 @@ def schedule(checks, api, cloud, store):
     kept = picked(due, "Name", "FlexibleTimeWindow", "Target")
     scheduler.update_schedule(ScheduleExpression="rate(1 minute)", **kept)
 
+    def files():
+        """The files of the user's reports."""
+        listed = cloud.client("s3").list_objects_v2(Bucket=cloud.resources["Reports"], Prefix="reports/gone/")
+        return [one["Key"] for one in listed.get("Contents", [])]
+
     def left():
         """What names the user: items, and the tombstone."""
         both = store.items("Events", user_id="gone") + store.items("State", user_id="gone")
         tombstones = [item for item in both if item["pk"].startswith("ERA#")]
         return [item["pk"] for item in both if item not in tombstones], tombstones[0]
 
-    checks.that("until the schedule comes the user is there", left()[0])
+    checks.that("until the schedule comes the user is there", left()[0] and files())
     # Noted when the first pass over the tables and then over the dead letters has come to its end.
     over = {"pass": 1, "stage": "queues", "position": {}}
     wait_until("the schedule", lambda: picked(left()[1], *over) == over, 120, 1)
     scheduler.update_schedule(ScheduleExpression=due["ScheduleExpression"], **kept)
-    files = cloud.client("s3").list_objects_v2(Bucket=cloud.resources["Reports"]).get("Contents", [])
-    files = [one["Key"] for one in files if one["Key"].split("/")[-2] == "gone"]
-    checks.equal("its run leaves nothing of the user", left()[0] + files, [])
+    checks.equal("its run leaves nothing of the user", left()[0] + files(), [])
     # Caches of a minute may not know of it yet.
     refused = wait_until("the caches", lambda: api.call("POST", "/api/v1/usage/track", usage)[0] == 410, 70, 5)
     checks.that("who cannot come back", refused)

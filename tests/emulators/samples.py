@@ -83,7 +83,8 @@ def effects(store):
     passes = store.items("State", pk="CFG#reconcile")
     # Nothing is made up in these: they say what the sample says.
     hours = [parsed(body) for body in store.taken("AggregationQueue")]
-    return {"hours to compute": hours} | anonymous({
+    told_by_logs = [parsed(body) for body in store.taken("UsageEventsQueue")]
+    return {"hours to compute": hours, "usage told by logs": told_by_logs} | anonymous({
         "events": sorted(events, key=lambda event: event["source"]),
         "subscriptions of user 1": [picked(item, "plan", "status", "timezone")
                                     for item in store.items("State", kind="subscription", user_id="1")],
