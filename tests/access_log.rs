@@ -182,6 +182,18 @@ async fn a_function_that_dies_half_way_is_called_again_and_counts_once() {
     );
 }
 
+/// In a deployment that nobody has used yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_of_all_may_be_a_log() {
+    let client = start().await;
+    let functions = client.stack.instance(None).expect("an instance");
+    let event = packed(&[line("u", "a", 1), line("u", "cut", 1)[..60].to_owned()]);
+    let answer = functions.invoke("AccessLogJob", event).await.expect("an answer");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answer, json!({"events": 2, "anonymous": 0, "unread": 1}));
+    assert_eq!(letters(&client).await.len(), 1);
+}
+
 /// What fails comes again, and is kept in the end: the host does that, as for events of the bus.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_batch_fails_and_nothing_is_no_log() {

@@ -141,11 +141,11 @@ async fn usage_is_what_was_served_of_10_000_mixed_requests_with_the_service_rest
     {
         tokio::task::yield_now().await;
     }
-    stack = restart(stack, options).await;
     assert!(
         load.try_wait().expect("a state").is_none(),
-        "it was restarted in the middle of the load"
+        "it is stopped in the middle of the load"
     );
+    stack = restart(stack, options).await;
     let report = report(load).await;
     service.end();
 
