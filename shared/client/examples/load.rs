@@ -10,7 +10,10 @@ use std::{
 
 use clap::Parser;
 use serde_json::json;
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+};
 
 /// Polls for a request that hangs, at most.
 const POLLS_MAX: usize = 100_000;
@@ -35,6 +38,9 @@ struct Arguments {
     /// Only documents are stored, until the service is gone.
     #[arg(long)]
     documents: bool,
+    /// After half of the requests it says so, as a line of its errors, and waits for a line.
+    #[arg(long)]
+    half_time: bool,
 }
 
 /// What one user was served.
@@ -56,9 +62,11 @@ async fn main() {
     let arguments = Arc::new(Arguments::parse());
     let next = Arc::new(AtomicUsize::new(0));
     let served: Arc<Vec<Mutex<Served>>> = Arc::new((0..arguments.users).map(|_| Mutex::default()).collect());
+    let (whistle, half) = watch::channel(!arguments.half_time);
     let mut workers = JoinSet::new();
     for worker in 0..arguments.at_once {
         let (arguments, next, served) = (Arc::clone(&arguments), Arc::clone(&next), Arc::clone(&served));
+        let (whistle, mut half) = (whistle.clone(), half.clone());
         workers.spawn(async move {
             let mut chance = fastrand::Rng::with_seed(arguments.seed * 1_000 + worker as u64);
             let mut http = reqwest::Client::new();
@@ -66,6 +74,14 @@ async fn main() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= arguments.requests {
                     break;
+                }
+                if number == arguments.requests / 2 && arguments.half_time {
+                    let whistle = whistle.clone();
+                    std::thread::spawn(move || wait(&whistle));
+                }
+                if number >= arguments.requests / 2 {
+                    // The sender lives as long as this worker.
+                    let _ = half.wait_for(|is_over| *is_over).await;
                 }
                 let user = number % arguments.users;
                 let request = Request {
@@ -95,6 +111,14 @@ async fn main() {
         report.insert(format!("u{user}"), counts);
     }
     println!("{}", json!(report));
+}
+
+/// Says that half is done, and lets the others go on after a line.
+fn wait(whistle: &watch::Sender<bool>) {
+    eprintln!("half");
+    let line = std::io::stdin().read_line(&mut String::new());
+    line.expect("a line");
+    whistle.send_replace(true);
 }
 
 /// What became of a request.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -92,16 +92,8 @@ fn number(value: &Value) -> String {
     value.as_u64().unwrap_or(0).to_string()
 }
 
-/// Restarts a stack on its port and folder.
-async fn restart(stack: Stack, options: Options) -> Stack {
-    let port = stack
-        .url()
-        .rsplit(':')
-        .next()
-        .expect("a port")
-        .parse()
-        .expect("a number");
-    stack.stop().await;
+/// Starts a stack again on its port and folder.
+async fn start_again(port: u16, options: Options) -> Stack {
     loop {
         let again = Options {
             port,
@@ -131,21 +123,28 @@ async fn usage_is_what_was_served_of_10_000_mixed_requests_with_the_service_rest
     };
     let mut stack = stack_with(options.clone()).await;
     let service = Service::start(&stack.url(), spool.path());
-    let mut load = load(&service, &["--requests", "10000"]);
-    while used(&stack.url(), "u0", "document_processing")
-        .await
-        .0
-        .parse::<u32>()
-        .expect("a number")
-        < 20
-    {
-        tokio::task::yield_now().await;
-    }
-    assert!(
-        load.try_wait().expect("a state").is_none(),
-        "it is stopped in the middle of the load"
-    );
-    stack = restart(stack, options).await;
+    let mut load = Command::new(example("load"))
+        .args(["--service", &service.url, "--users", &USERS.to_string()])
+        .args(["--requests", "10000", "--half-time"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let said = BufReader::new(load.stderr.take().expect("its errors"));
+    let half = tokio::task::spawn_blocking(|| said.lines().next());
+    assert_eq!(half.await.expect("no panic").expect("a line").expect("text"), "half");
+    let port = stack
+        .url()
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .parse()
+        .expect("a number");
+    stack.stop().await;
+    // The second half begins without the service.
+    writeln!(load.stdin.take().expect("its input")).expect("it listens");
+    stack = start_again(port, options).await;
     let report = report(load).await;
     service.end();
 
