@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 
 /// Decimals of a byte in GB, which bandwidth is counted in (1 GB = 10^9 bytes).
 const BYTE_SCALE: u32 = 9;
+/// The longest member, in bytes: more than any that can be counted has, and 200 events fit into a message.
+const BYTES_MAX: usize = 512;
 /// From here on an instant is in milliseconds since 1970, below in seconds: 1973 and 5138.
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
@@ -138,6 +140,14 @@ impl Members {
     fn text(&mut self, name: &str) -> Option<String> {
         match self.members.get(name) {
             None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.len() > BYTES_MAX => {
+                self.wrong(
+                    name,
+                    FieldCode::TooLong,
+                    &format!("must be at most {BYTES_MAX} bytes long"),
+                );
+                None
+            }
             Some(Value::String(text)) => is_said(text).then(|| text.clone()),
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(_) => {
@@ -309,6 +319,12 @@ mod tests {
             (json!({"responseLength": "-5"}), "/responseLength", "invalid_format"),
             (json!({"responseLatency": "x"}), "/responseLatency", "invalid_format"),
             (json!({"routeKey": []}), "/routeKey", "wrong_type"),
+            (json!({"user_id": "u".repeat(513)}), "/user_id", "too_long"),
+            (
+                json!({"extendedRequestId": "r".repeat(513)}),
+                "/extendedRequestId",
+                "too_long",
+            ),
         ] {
             let said = said(&line(changes));
             assert!(
