@@ -29,7 +29,7 @@ pub struct Request {
     method: Option<String>,
     route: Option<String>,
     response_time_ms: Option<u64>,
-    response_bytes: u64,
+    response_bytes: Option<u64>,
     has_failed: bool,
 }
 
@@ -71,15 +71,16 @@ impl Request {
             method,
             route,
             response_time_ms,
-            response_bytes: response_bytes.unwrap_or(0),
+            response_bytes,
             has_failed: status >= 500,
         }))
     }
 
     /// What is counted of it: the call, and what was sent for it.
     pub fn usage(&self) -> impl Iterator<Item = Value> {
-        let bytes = Decimal::from(self.response_bytes) / Decimal::from(10_u64.pow(BYTE_SCALE));
-        let bandwidth = (self.response_bytes > 0).then(|| self.event("bandwidth_usage", bytes.normalize()));
+        let sent = self.response_bytes.filter(|bytes| *bytes > 0);
+        let gigabytes = sent.map(|bytes| Decimal::from(bytes) / Decimal::from(10_u64.pow(BYTE_SCALE)));
+        let bandwidth = gigabytes.map(|gigabytes| self.event("bandwidth_usage", gigabytes.normalize()));
         [self.event("api_calls", Decimal::ONE)].into_iter().chain(bandwidth)
     }
 

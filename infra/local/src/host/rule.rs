@@ -1,4 +1,4 @@
-//! A function that is handed events of the bus, one at a time, as Lambda calls a function that
+//! A function that is handed events of the bus, or lines of logs, one at a time, as Lambda calls a function that
 //! nobody waits for: again after a failure, and in the end the event goes to the function's
 //! dead-letter queue.
 
